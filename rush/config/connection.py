@@ -1,19 +1,18 @@
-"""How to reach Redis, and everything else that rush learns from the environment."""
+"""How to reach a server: `RedisConfig`, its checks, and its forms as URL and as secret."""
 
 import base64
 import dataclasses
 import json
-import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from rush import urls
+from rush.config import urls
 from rush.errors import ConfigError
 
-if TYPE_CHECKING:
-    import redis
-
 Nodes = tuple[tuple[str, int], ...]
+
+SHORTEST_KEY = 16
+"""Bytes that a signing key must have at least."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +72,7 @@ class RedisConfig:
     def __post_init__(self) -> None:
         _check_types(self)
         _check_ranges(self)
+        _check_combinations(self)
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -125,7 +125,7 @@ class RedisConfig:
             raise
         except (ValueError, TypeError):
             # The cause quotes what it could not read, which may be a password.
-            raise ConfigError("these are not the secrets of a worker: expected the JSON of RedisConfig.to_secret") from None
+            raise ConfigError("not the secrets of a worker: expected the JSON of RedisConfig.to_secret") from None
 
     def _stated(self) -> dict[str, Any]:
         """Give the fields that differ from their defaults, and host and port in any case."""
@@ -167,6 +167,11 @@ def _check_ranges(config: RedisConfig) -> None:
     for name in ("socket_timeout", "connect_timeout"):
         if not getattr(config, name) > 0:
             raise ConfigError(f"RedisConfig: {name} must be more than 0 seconds, not {getattr(config, name)}")
+    if config.signing_key is not None and len(config.signing_key) < SHORTEST_KEY:
+        raise ConfigError(f"RedisConfig: signing_key must have {SHORTEST_KEY} bytes or more")
+
+
+def _check_combinations(config: RedisConfig) -> None:
     for name in ("sentinels", "nodes"):
         _check_nodes(name, getattr(config, name))
     if bool(config.sentinels) != bool(config.sentinel_service):
@@ -187,31 +192,3 @@ def _check_nodes(name: str, nodes: object) -> None:
                 continue
             case _:
                 raise ConfigError(wanted)
-
-
-def as_config(value: "RedisConfig | str | redis.Redis") -> RedisConfig:
-    """Make a `RedisConfig` of whatever says how to reach a server: one, a URL, or a `redis.Redis`.
-
-    Raises
-    ------
-    ConfigError
-        A URL is wrong.
-    TypeError
-        It is something else.
-    """
-    if isinstance(value, RedisConfig):
-        return value
-    if isinstance(value, str):
-        return RedisConfig.from_url(value)
-    raise TypeError(f"config must be a RedisConfig, a URL or a redis.Redis, not {type(value).__name__}")
-
-
-def environment_config() -> RedisConfig | None:
-    """Give what RUSH_URL says, else what REDIS_URL says, else None."""
-    for name in ("RUSH_URL", "REDIS_URL"):
-        if url := os.environ.get(name):
-            try:
-                return RedisConfig.from_url(url)
-            except ConfigError as error:
-                raise ConfigError(f"{name}: {error}") from None
-    return None
