@@ -1,0 +1,23 @@
+"""The only code that talks to Redis."""
+
+from rush.store.events import OrderChannel
+from rush.store.session import Registration, Session
+from rush.store.store import Beat, BeatReply, Counts, Ended, ScanReply, Store, list_networks
+from rush.store.tasks import NewTask, Outcome, Popped, Tasks
+
+__all__ = [
+    "Beat",
+    "BeatReply",
+    "Counts",
+    "Ended",
+    "NewTask",
+    "OrderChannel",
+    "Outcome",
+    "Popped",
+    "Registration",
+    "ScanReply",
+    "Session",
+    "Store",
+    "Tasks",
+    "list_networks",
+]

@@ -1,0 +1,92 @@
+#!lua flags=allow-oom
+-- End a worker: fence it off, and let its running tasks fail or go back to the queue's head.
+--   KEYS[1]  hash    sessions
+--   KEYS[2]  hash    ended
+--   KEYS[3]  zset    beats
+--   KEYS[4]  hash    suspects
+--   KEYS[5]  hash    stops
+--   KEYS[6]  hash    cancels
+--   KEYS[7]  set     own (of the worker)
+--   KEYS[8]  hash    tasks
+--   KEYS[9]  hash    tries
+--   KEYS[10] zset    queue
+--   KEYS[11] hash    running
+--   KEYS[12] hash    failed
+--   KEYS[13] list    bell
+--   KEYS[14] list    poke (of the worker)
+--   KEYS[15] string  ears
+--   KEYS[16] stream  events
+--   KEYS[17] hash    meta
+--   ARGV[1]          worker id
+--   ARGV[2]          its incarnation; '' if it never registered; 'lost' to bury it if its heartbeat has run out
+--   ARGV[3]          packed {state, reason, tail, time}
+--   ARGV[4]          '1' if the running tasks pay a try
+--   ARGV[5]          the one task that pays, or '' for all
+--   ARGV[6]          '1' if a fresh loop takes its place, so that it stays running
+--   ARGV[7]          packed condition of tasks that have no try left
+--   ARGV[8]          packed condition of tasks that were stopped too often
+--   ARGV[9]          most known stops
+--   ARGV[10]         epoch
+-- Returns {number of tasks queued again, number of tasks failed}, or nil if it is not as the caller thought.
+-- include owner
+-- include fail
+-- include ring
+-- include notify
+local worker, incarnation = ARGV[1], ARGV[2]
+if redis.call('HGET', KEYS[17], 'epoch') ~= ARGV[10] then return false end
+local current = redis.call('HGET', KEYS[1], worker)
+if incarnation == 'lost' then
+  local time = redis.call('TIME')
+  local now = time[1] * 1000 + math.floor(time[2] / 1000)
+  local due = redis.call('ZSCORE', KEYS[3], worker)
+  if not due or tonumber(due) > now or redis.call('HEXISTS', KEYS[4], worker) == 0 then return false end
+elseif incarnation == '' then
+  if current or redis.call('HEXISTS', KEYS[2], worker) == 1 then return false end
+elseif current ~= incarnation then
+  return false
+end
+
+local requeued, lost = 0, 0
+for _, key in ipairs(redis.call('SMEMBERS', KEYS[7])) do
+  local value = redis.call('HGET', KEYS[11], key)
+  local task = redis.call('HGET', KEYS[8], key)
+  local owner, attempt, prefetched
+  if value and task then owner, attempt, prefetched = read_owner(value) end
+  if owner == worker then
+    local used, stops = read_tries(KEYS[9], key)
+    local try = used + 1
+    local pays = ARGV[4] == '1' and (ARGV[5] == '' or ARGV[5] == key) and not prefetched
+    if pays then used = used + 1 else stops = stops + 1 end
+    local most = 256 * string.byte(task, 2) + string.byte(task, 3)
+    local born_running = string.byte(task) == 1
+    local exhausted = born_running or used >= most
+    redis.call('HDEL', KEYS[11], key)
+    if exhausted or (stops >= tonumber(ARGV[9]) and not prefetched) then
+      redis.call('HDEL', KEYS[9], key)
+      redis.call('HDEL', KEYS[8], key)
+      write_failed(KEYS[12], key, task, try, packed_worker(worker), exhausted and ARGV[7] or ARGV[8])
+      lost = lost + 1
+    else
+      local _, seq = cmsgpack.unpack_one(task, 11)
+      redis.call('HSET', KEYS[9], key, used .. ' ' .. stops)
+      redis.call('ZADD', KEYS[10], seq, key)
+      requeued = requeued + 1
+    end
+  end
+end
+redis.call('DEL', KEYS[7])
+redis.call('HDEL', KEYS[1], worker)
+redis.call('HDEL', KEYS[4], worker)
+local cancels = redis.call('HGETALL', KEYS[6])
+for at = 1, #cancels, 2 do
+  if cancels[at + 1] == worker then redis.call('HDEL', KEYS[6], cancels[at]) end
+end
+if ARGV[6] ~= '1' then
+  redis.call('HSET', KEYS[2], worker, ARGV[3])
+  redis.call('ZREM', KEYS[3], worker)
+  redis.call('HDEL', KEYS[5], worker)
+  redis.call('DEL', KEYS[14])
+end
+if redis.call('ZCARD', KEYS[10]) > 0 then ring(KEYS[13]) end
+notify(KEYS[15], KEYS[16])
+return {requeued, lost}

@@ -1,0 +1,42 @@
+#!lua flags=allow-oom
+-- Look for workers whose heartbeat has run out. One is lost at the second sight, and nobody within one expiry after
+-- the server restarted, failed over or was out of reach.
+--   KEYS[1]  hash  meta
+--   KEYS[2]  zset  beats
+--   KEYS[3]  hash  vitals: worker to heartbeat expiry in ms and token
+--   KEYS[4]  hash  suspects: worker to when it was first seen overdue, in ms
+--   ARGV[1]        epoch
+--   ARGV[2]        '1' if the caller itself was cut off from the server a moment ago
+--   ARGV[3]        ms between the two sights
+-- Returns {lost workers, ms until the next look or -1}, or nil when the network is another one.
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
+local time = redis.call('TIME')
+local now = time[1] * 1000 + math.floor(time[2] / 1000)
+local run = string.match(redis.call('INFO', 'server'), 'run_id:(%w+)')
+local known = redis.call('HGET', KEYS[1], 'run')
+if ARGV[2] == '1' or (known and known ~= run) then
+  redis.call('HSET', KEYS[1], 'since', now)
+  redis.call('DEL', KEYS[4])
+end
+if known ~= run then redis.call('HSET', KEYS[1], 'run', run) end
+local since = tonumber(redis.call('HGET', KEYS[1], 'since') or 0)
+local lost, look = {}, -1
+local function look_in(ms)
+  if look < 0 or ms < look then look = ms end
+end
+for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT', 0, 2000)) do
+  local vitals = redis.call('HGET', KEYS[3], worker) or '0 '
+  local expire = tonumber(string.match(vitals, '^(%d+)')) or 0
+  local first = redis.call('HGET', KEYS[4], worker)
+  if now < since + expire then
+    look_in(since + expire - now)
+  elseif not first then
+    redis.call('HSET', KEYS[4], worker, now)
+    look_in(tonumber(ARGV[3]))
+  elseif now - first >= tonumber(ARGV[3]) then
+    lost[#lost + 1] = worker
+  else
+    look_in(first + ARGV[3] - now)
+  end
+end
+return {lost, look}

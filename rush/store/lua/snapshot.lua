@@ -1,0 +1,43 @@
+#!lua flags=no-writes,allow-oom
+-- Read the unfinished tasks and the length of the log in one step, so that no task is seen twice or missed.
+--   KEYS[1]  zset  queue
+--   KEYS[2]  hash  tasks
+--   KEYS[3]  hash  running
+--   KEYS[4]  hash  tries
+--   KEYS[5]  hash  failed
+--   KEYS[6]  list  log
+--   ARGV[1]        states to read: any of 'q', 'r', 'x'
+--   ARGV[2]        '1' for keys only
+-- Returns {queued, running, failed, length of the log}: stored values; for a running task {value, owner, tries}.
+local function values(keys)
+  local found = {}
+  for first = 1, #keys, 4000 do
+    for _, value in ipairs(redis.call('HMGET', KEYS[2], unpack(keys, first, math.min(first + 3999, #keys)))) do
+      found[#found + 1] = value or ''
+    end
+  end
+  return found
+end
+local keys_only = ARGV[2] == '1'
+local queued, running, failed = {}, {}, {}
+if string.find(ARGV[1], 'q', 1, true) then
+  queued = redis.call('ZRANGE', KEYS[1], 0, -1)
+  if not keys_only then queued = values(queued) end
+end
+if string.find(ARGV[1], 'r', 1, true) then
+  if keys_only then
+    running = redis.call('HKEYS', KEYS[3])
+  else
+    local owned = redis.call('HGETALL', KEYS[3])
+    for at = 1, #owned, 2 do
+      local key = owned[at]
+      running[#running + 1] = {
+        redis.call('HGET', KEYS[2], key) or '', owned[at + 1], redis.call('HGET', KEYS[4], key) or '0 0',
+      }
+    end
+  end
+end
+if string.find(ARGV[1], 'x', 1, true) then
+  failed = redis.call(keys_only and 'HKEYS' or 'HVALS', KEYS[5])
+end
+return {queued, running, failed, redis.call('LLEN', KEYS[6])}

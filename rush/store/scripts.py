@@ -1,0 +1,27 @@
+"""The Lua scripts, read once: each is one atomic step of the store."""
+
+import hashlib
+import re
+from functools import cache
+from importlib.resources import files
+from typing import NamedTuple
+
+_INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+
+
+class Script(NamedTuple):
+    """A script's text and the digest that the server knows it by."""
+
+    name: str
+    text: bytes
+    sha: bytes
+
+
+@cache
+def script(name: str) -> Script:
+    """Read one script and put in the parts that it includes."""
+    folder = files("rush.store") / "lua"
+    source = (folder / f"{name}.lua").read_text()
+    parts = {part: (folder / "parts" / f"{part}.lua").read_text() for part in _INCLUDE.findall(source)}
+    text = _INCLUDE.sub(lambda match: parts[match.group(1)], source).encode()
+    return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -1,0 +1,343 @@
+"""One network in the server: its workers, loops, placements, logs and events. No sessions, no tasks of one's own."""
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from rush.config import RedisConfig
+from rush.errors import ConnectionFailed, RushError
+from rush.keys import META_PATTERN, Keys, check_id, network_of
+from rush.model import Ending, LoopSpec, Placement, StopKind, WorkerInfo, WorkerState
+from rush.store.connection import Readers, Reply, connect, pack
+from rush.store.scripts import script
+
+PROTOCOL = 1
+OLDEST_SERVER = 7
+MOST_KNOWN_STOPS = 20
+SECOND_SIGHT = 0.5
+EPOCH_KEPT = 24 * 3600
+LOGS_A_READ = 10_000
+
+_pack = msgspec.msgpack.Encoder().encode
+
+
+@dataclass(frozen=True)
+class Beat:
+    """A worker's heartbeat; `expire` is in seconds."""
+
+    worker_id: str
+    incarnation: int
+    expire: float
+
+
+@dataclass(frozen=True)
+class BeatReply:
+    """What a supervisor hears when it renews heartbeats.
+
+    Attributes
+    ----------
+    refused
+        Workers that were declared lost or replaced: they have no heartbeat until their loops register again.
+    stops
+        Workers that are told to stop, and how.
+    cancelled
+        Pairs of task key and worker id: the task was cancelled while the worker ran it.
+    next_check
+        Seconds until the first heartbeat of the network runs out; None if no worker has one.
+    gone
+        The network was reset, or its server has lost it.
+    """
+
+    refused: list[str]
+    stops: dict[str, StopKind]
+    cancelled: list[tuple[str, str]]
+    next_check: float | None
+    gone: bool = False
+
+
+@dataclass(frozen=True)
+class ScanReply:
+    """The workers that a scan found lost, and the seconds until it is worth looking again."""
+
+    lost: list[str]
+    next_look: float | None
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a worker ended; `time` is in seconds since the epoch."""
+
+    state: WorkerState
+    reason: str
+    tail: str
+    time: float
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many tasks and workers there are, at one moment."""
+
+    queued: int
+    running: int
+    finished: int
+    failed: int
+    workers: int
+    running_workers: int
+
+
+class Store:
+    """A network as every process sees it.
+
+    Parameters
+    ----------
+    config
+        How to reach the server.
+    network_id
+        Its name; all its keys stand under it.
+    """
+
+    def __init__(self, config: RedisConfig, network_id: str) -> None:
+        self.config = config
+        self.network_id = check_id(network_id, "network_id")
+        self.keys = Keys(network_id)
+        self.readers = Readers(config, self.keys.meta)
+        self.epoch = ""
+
+    def close(self) -> None:
+        """Close the connections for reading."""
+        self.readers.close()
+
+    def check_server(self) -> None:
+        """Refuse a server that is out of reach, too old, or speaks another protocol of rush.
+
+        Raises
+        ------
+        ConnectionFailed
+            With the reason.
+        """
+        info = self.readers.ask("INFO", "server").decode()
+        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        version = fields.get("redis_version", "0")
+        if "valkey_version" not in fields and int(version.partition(".")[0]) < OLDEST_SERVER:
+            raise ConnectionFailed(
+                f"the server at {self.config.address} is Redis {version}; rush needs Redis {OLDEST_SERVER} or later, or Valkey"
+            )
+        protocol = self.readers.ask("HGET", self.keys.meta, "protocol")
+        if protocol is not None and int(protocol) != PROTOCOL:
+            raise RushError(
+                f"network {self.network_id!r} speaks protocol {int(protocol)} of rush, this version speaks {PROTOCOL}"
+            )
+
+    def counts(self) -> Counts:
+        """Count tasks and workers in one step."""
+        k = self.keys
+        return Counts(*self.readers.run(script("counts"), 6, k.queue, k.running, k.log, k.failed, k.workers, k.beats))
+
+    def put_loop(self, loop_id: str, spec: LoopSpec) -> None:
+        """Store a worker loop."""
+        self._put(self.keys.loops, {loop_id: _pack(spec)})
+        self._put(self.keys.meta, {"last_loop": loop_id})
+
+    def read_loop(self, loop_id: str | None = None) -> LoopSpec:
+        """Read a worker loop, by default the one stored last, and learn the network's epoch.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        epoch, last = self.readers.ask("HMGET", self.keys.meta, "epoch", "last_loop")
+        name = loop_id or (last or b"").decode()
+        packed = self.readers.ask("HGET", self.keys.loops, name)
+        if epoch is None or packed is None:
+            named = f"no worker loop {loop_id!r}" if loop_id else "no worker loop"
+            raise KeyError(f"{named} is stored for network {self.network_id!r}; start_workers and worker_script store one")
+        self.epoch = epoch.decode()
+        return msgspec.msgpack.decode(packed, type=LoopSpec)
+
+    def put_placements(self, placements: Iterable[Placement]) -> None:
+        """Store where workers were put."""
+        packed = {placement.id: _pack(placement) for placement in placements}
+        if packed:
+            self._put(self.keys.placements, packed)
+
+    def placements(self) -> list[Placement]:
+        """Read where workers were put."""
+        packed = self.readers.ask("HVALS", self.keys.placements)
+        return [msgspec.msgpack.decode(value, type=Placement) for value in packed]
+
+    def workers(self) -> list[WorkerInfo]:
+        """Read the descriptions of all workers that ever registered, in that order."""
+        packed = self.readers.ask("HVALS", self.keys.workers)
+        infos = [msgspec.msgpack.decode(value, type=WorkerInfo) for value in packed]
+        return sorted(infos, key=lambda info: info.registered)
+
+    def running_workers(self) -> set[str]:
+        """Read the ids of the workers that are running."""
+        return {worker.decode() for worker in self.readers.ask("ZRANGE", self.keys.beats, 0, -1)}
+
+    def ended_workers(self) -> dict[str, Ended]:
+        """Read how workers ended, those included that never registered."""
+        pairs = self.readers.ask("HGETALL", self.keys.ended)
+        return {w.decode(): msgspec.msgpack.decode(v, type=Ended) for w, v in zip(pairs[::2], pairs[1::2], strict=True)}
+
+    def beat(self, _supervisor_id: str, beats: Sequence[Beat]) -> BeatReply:
+        """Renew heartbeats, and hear what the workers are told to do."""
+        k = self.keys
+        words = [word for beat in beats for word in (beat.worker_id, beat.incarnation, round(beat.expire * 1000))]
+        reply = self.readers.run(
+            script("beat"), 6, k.meta, k.sessions, k.beats, k.suspects, k.stops, k.cancels, self.epoch, *words
+        )
+        if reply is None:
+            return BeatReply([], {}, [], None, gone=True)
+        refused, stops, cancels, due = reply
+        return BeatReply(
+            [worker.decode() for worker in refused],
+            {worker.decode(): StopKind(kind.decode()) for worker, kind in zip(stops[::2], stops[1::2], strict=True)},
+            [(key.decode(), worker.decode()) for key, worker in zip(cancels[::2], cancels[1::2], strict=True)],
+            None if due < 0 else due / 1000,
+        )
+
+    def scan(self, *, interrupted: bool = False) -> ScanReply:
+        """Declare workers lost whose heartbeat has run out, and recover their tasks.
+
+        A worker is lost at the second sight, half a second after the first, and nobody is within one heartbeat expiry
+        after the server restarted, failed over or was out of reach of somebody: `interrupted` says that the caller was
+        cut off from it a moment ago.
+        """
+        k = self.keys
+        reply = self.readers.run(
+            script("scan"),
+            *(4, k.meta, k.beats, k.vitals, k.suspects, self.epoch, str(int(interrupted)), int(SECOND_SIGHT * 1000)),
+        )
+        if reply is None:
+            return ScanReply([], None)
+        overdue, look = reply
+        lost = [worker.decode() for worker in overdue if self._bury_lost(worker.decode())]
+        return ScanReply(lost, None if look < 0 else look / 1000)
+
+    def bury(self, worker_id: str, incarnation: int | None, ending: Ending) -> bool:
+        """End a worker: fence it, and let its running tasks fail or go back to the queue's head.
+
+        Does nothing, and says False, when the worker has registered anew since, or was ended by somebody else.
+        """
+        return self._bury(worker_id, "" if incarnation is None else str(incarnation), ending)
+
+    def stop(self, kind: StopKind, worker_ids: Sequence[str], supervisor_ids: Iterable[str]) -> list[str]:
+        """Tell workers to stop and wake them and their supervisors; give those that are not running."""
+        k = self.keys
+        pokes = [k.poke(name) for name in {*worker_ids, *supervisor_ids}]
+        keys = (k.meta, k.beats, k.stops, *pokes)
+        reply = self.readers.run(script("stop"), len(keys), *keys, self.epoch, kind.value, *worker_ids)
+        return [worker.decode() for worker in reply or ()]
+
+    def stop_order(self, worker_id: str) -> StopKind | None:
+        """Read whether a worker was told to stop."""
+        order = self.readers.ask("HGET", self.keys.stops, worker_id)
+        return None if order is None else StopKind(order.decode())
+
+    def poke(self, *names: str) -> None:
+        """Wake workers that block in a pop, or supervisors, by their ids."""
+        if names:
+            self.readers.run(script("poke"), len(names), *(self.keys.poke(name) for name in names))
+
+    def still_running(self, worker_id: str, key: str) -> bool:
+        """Say whether a worker is still at work on a task that was cancelled."""
+        owner = self.readers.ask("HGET", self.keys.cancels, key)
+        return owner is not None and owner.decode() == worker_id
+
+    def order_channel(self, supervisor_id: str) -> "OrderChannel":
+        """Give the channel on which a supervisor is poked."""
+        from rush.store.events import OrderChannel
+
+        return OrderChannel(self, supervisor_id)
+
+    def put_user(self, fields: Mapping[bytes, bytes]) -> None:
+        """Write fields of the user's own hashes."""
+        self._put(self.keys.user, fields)
+
+    def read_user(self, fields: Sequence[bytes]) -> list[bytes | None]:
+        """Read fields of the user's own hashes."""
+        values: list[bytes | None] = self.readers.ask("HMGET", self.keys.user, *fields)
+        return values
+
+    def append_logs(self, records: Sequence[bytes]) -> None:
+        """Append log records; those of a network that is gone are dropped."""
+        if not self.epoch:
+            self.learn_epoch()
+        self.readers.run(script("log"), 2, self.keys.meta, self.keys.logs, self.epoch, *records)
+
+    def read_logs(self, first: int = 0) -> list[bytes]:
+        """Read the log records from a position on."""
+        records: list[bytes] = []
+        while True:
+            start = first + len(records)
+            part = self.readers.ask("LRANGE", self.keys.logs, start, start + LOGS_A_READ - 1)
+            records += part
+            if len(part) < LOGS_A_READ:
+                return records
+
+    def learn_epoch(self) -> str:
+        """Read the network's epoch; '' if it has none yet."""
+        epoch = self.readers.ask("HGET", self.keys.meta, "epoch")
+        self.epoch = "" if epoch is None else epoch.decode()
+        return self.epoch
+
+    def reset(self, fresh_epoch: str) -> None:
+        """Forget all tasks, and all workers unless `fresh_epoch` is ''."""
+        k = self.keys
+        keys = (
+            *(k.meta, k.sessions, k.workers, k.tasks, k.tries, k.queue, k.running, k.log, k.index, k.failed, k.bell),
+            *(k.cancels, k.user, k.ears, k.events, k.ended, k.beats, k.vitals, k.suspects, k.stops, k.loops, k.logs),
+            k.placements,
+        )
+        self.readers.run(script("reset"), len(keys), *keys, self.epoch, fresh_epoch, k.prefix, EPOCH_KEPT)
+
+    def _put(self, key: bytes, fields: Mapping[Any, bytes | str]) -> None:
+        words = [word for pair in fields.items() for word in pair]
+        if self.readers.run(script("put"), 2, self.keys.meta, key, self.epoch, *words) is None:
+            raise RushError(f"network {self.network_id!r} was reset by somebody else, or its server has lost it")
+
+    def _bury_lost(self, worker_id: str) -> bool:
+        vitals = self.readers.ask("HGET", self.keys.vitals, worker_id) or b"0 "
+        seconds = int(vitals.split(b" ")[0]) / 1000
+        reason = f"worker lost: no heartbeat for {seconds:g} s"
+        return self._bury(worker_id, "lost", Ending(reason, uses_try=True, state=WorkerState.LOST))
+
+    def _bury(self, worker_id: str, incarnation: str, ending: Ending) -> bool:
+        k = self.keys
+        keys = (
+            *(k.sessions, k.ended, k.beats, k.suspects, k.stops, k.cancels, k.own(worker_id), k.tasks, k.tries),
+            *(k.queue, k.running, k.failed, k.bell, k.poke(worker_id), k.ears, k.events, k.meta),
+        )
+        often = f"stopped {MOST_KNOWN_STOPS} times while running, the last time: {ending.reason}"
+        args = (
+            *(worker_id, incarnation, _pack(Ended(ending.state, ending.reason, ending.tail, time.time()))),
+            *(str(int(ending.uses_try)), ending.key or "", str(int(ending.respawn)), pack_condition(ending.reason)),
+            *(pack_condition(often), MOST_KNOWN_STOPS, self.epoch),
+        )
+        return self.readers.run(script("bury"), len(keys), *keys, *args) is not None
+
+
+def pack_condition(message: str) -> bytes:
+    """Pack the condition of a task that rush itself fails."""
+    return _pack({"message": message, "type": None, "traceback": None})
+
+
+def list_networks(config: RedisConfig) -> list[str]:
+    """Find the networks of a server by their epochs; in a cluster, those of every shard."""
+    readers = Readers(config, b"")
+    names: set[str] = set()
+    cursor: Reply = 0
+    while True:
+        cursor, keys = readers.ask("SCAN", cursor, "MATCH", META_PATTERN, "COUNT", 1000)
+        names.update(name for key in keys if (name := network_of(key.decode())) is not None)
+        if int(cursor) == 0:
+            readers.close()
+            return sorted(names)
+
+
+__all__ = ["Beat", "BeatReply", "Counts", "Ended", "ScanReply", "Store", "connect", "list_networks", "pack"]
