@@ -3,6 +3,12 @@
 Wrong arguments raise the built-in ValueError or TypeError, timeouts raise TimeoutError.
 """
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rush.model import Placement
+
 
 class RushError(Exception):
     """Base of every error that rush itself raises."""
@@ -37,7 +43,17 @@ class WorkerStartError(RushError):
 
 
 class BackendError(RushError):
-    """A launch backend could not start, watch or stop workers."""
+    """A launch backend could not start, watch or stop workers.
+
+    Attributes
+    ----------
+    placements
+        What was placed all the same before it failed.
+    """
+
+    def __init__(self, message: str, placements: Sequence["Placement"] = ()) -> None:
+        super().__init__(message)
+        self.placements = tuple(placements)
 
 
 class BackendNotFound(BackendError, LookupError):

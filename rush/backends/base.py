@@ -1,0 +1,49 @@
+"""The contract of launch backends: place finished command lines, watch them, stop them. They know nothing of tasks."""
+
+import abc
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+from rush.model import Placement, PlacementStatus, WorkerCommand
+
+
+class Backend(abc.ABC):
+    """Puts supervisors somewhere.
+
+    A backend is handed command lines and places them; it never talks to the store. What it returns is plain data, by
+    which another process can later watch, stop and read the logs of what this one started.
+    """
+
+    name: ClassVar[str]
+    gpus_per_worker: int = 0
+
+    def shares(self, n_workers: int) -> Sequence[int]:
+        """Say how many workers each supervisor runs; the sum is `n_workers`. By default one each."""
+        return [1] * n_workers
+
+    @abc.abstractmethod
+    def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
+        """Place the commands.
+
+        Raises
+        ------
+        BackendError
+            Some could not be placed; the message says which and why. The others run, and stand in the error's
+            `placements`.
+        """
+
+    @abc.abstractmethod
+    def poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
+        """Say, by placement id, what has become of them. What cannot be seen from here is unknown, never dead."""
+
+    @abc.abstractmethod
+    def stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
+        """Ask the supervisors to drain (SIGTERM), or kill them with all that they started."""
+
+    @abc.abstractmethod
+    def preview(self, commands: Sequence[WorkerCommand]) -> str:
+        """Show what would be run: the command line or the job script. No secret stands in it."""
+
+    @abc.abstractmethod
+    def tail(self, placement: Placement, lines: int = 50) -> str:
+        """Give the last lines of a supervisor's stderr; '' where there are none."""
