@@ -150,6 +150,21 @@ def connect(config: RedisConfig, key: bytes) -> redis.Connection:
     return connection
 
 
+def client(config: RedisConfig, key: bytes) -> redis.Redis:
+    """Give a redis-py client of the server that holds `key`, for commands of the user's own."""
+    host, port = config.host, config.port
+    if config.sentinels:
+        host, port = _sentinel_master(config)
+    elif config.cluster:
+        host, port = _shard(config, key)
+    kind = redis.SSLConnection if config.tls else redis.Connection
+    place: dict[str, Any] = {"host": host, "port": port}
+    if config.unix_socket:
+        kind, place = redis.UnixDomainSocketConnection, {"path": config.unix_socket}
+    pool = redis.ConnectionPool(connection_class=kind, **place, **_options(config))
+    return redis.Redis(connection_pool=pool)
+
+
 _PASSING = ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "UNBLOCKED", "NOREPLICAS")
 
 

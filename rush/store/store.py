@@ -17,7 +17,7 @@ from rush.store.scripts import script
 PROTOCOL = 1
 OLDEST_SERVER = 7
 MOST_KNOWN_STOPS = 20
-SECOND_SIGHT = 0.5
+SECOND_SIGHT = 0.75
 EPOCH_KEPT = 24 * 3600
 LOGS_A_READ = 10_000
 
@@ -184,6 +184,13 @@ class Store:
         pairs = self.readers.ask("HGETALL", self.keys.ended)
         return {w.decode(): msgspec.msgpack.decode(v, type=Ended) for w, v in zip(pairs[::2], pairs[1::2], strict=True)}
 
+    def incarnations(self, worker_ids: Sequence[str]) -> dict[str, int]:
+        """Read under which incarnation each of these workers writes; one that has ended is left out."""
+        if not worker_ids:
+            return {}
+        found = self.readers.ask("HMGET", self.keys.sessions, *worker_ids)
+        return {worker: int(value) for worker, value in zip(worker_ids, found, strict=True) if value is not None}
+
     def beat(self, _supervisor_id: str, beats: Sequence[Beat]) -> BeatReply:
         """Renew heartbeats, and hear what the workers are told to do."""
         k = self.keys
@@ -204,7 +211,7 @@ class Store:
     def scan(self, *, interrupted: bool = False) -> ScanReply:
         """Declare workers lost whose heartbeat has run out, and recover their tasks.
 
-        A worker is lost at the second sight, half a second after the first, and nobody is within one heartbeat expiry
+        A worker is lost at the second sight, three quarters of a second after the first, and nobody is within one heartbeat expiry
         after the server restarted, failed over or was out of reach of somebody: `interrupted` says that the caller was
         cut off from it a moment ago.
         """
@@ -248,12 +255,6 @@ class Store:
         """Say whether a worker is still at work on a task that was cancelled."""
         owner = self.readers.ask("HGET", self.keys.cancels, key)
         return owner is not None and owner.decode() == worker_id
-
-    def order_channel(self, supervisor_id: str) -> "OrderChannel":
-        """Give the channel on which a supervisor is poked."""
-        from rush.store.events import OrderChannel
-
-        return OrderChannel(self, supervisor_id)
 
     def put_user(self, fields: Mapping[bytes, bytes]) -> None:
         """Write fields of the user's own hashes."""

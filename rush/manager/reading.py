@@ -1,0 +1,341 @@
+"""Reading tasks: data frames, states, waiting, hashes."""
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from rush import frames
+from rush.errors import CodecError
+from rush.manager import arguments
+from rush.manager.finished import FinishedTasks
+from rush.manager.writing import TaskWriter, _user_field
+from rush.model import TaskState
+from rush.store.events import Listener, deadline_after, remaining
+from rush.store.tasks import queued_row, running_row
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+log = logging.getLogger("rush")
+
+STATES = tuple(TaskState)
+ALL_FIELDS = ("xs", "ys", "xs_extra", "worker_id", "ys_extra", "condition")
+FINISHED_FIELDS = ("worker_id", "xs", "ys", "xs_extra", "ys_extra", "condition")
+_ROW = ("seq", "key", "xs", "xs_extra", "tries", "worker_id", "ys", "ys_extra", "condition")
+
+
+class TaskReader(TaskWriter):
+    """The steps that only read tasks."""
+
+    def _connect(self) -> None:
+        super()._connect()
+        self._finished = FinishedTasks(self._tasks.log_records, self._codec)
+
+    @property
+    def tasks(self) -> list[str]:
+        """Keys of all tasks, in the order of creation."""
+        return [key for _, key in sorted(self._ordered_keys(STATES))]
+
+    @property
+    def queued_tasks(self) -> list[str]:
+        """Keys of the queued tasks, in the order in which they will be popped."""
+        return self.tasks_with_state("queued")["queued"]
+
+    @property
+    def running_tasks(self) -> list[str]:
+        """Keys of the running tasks."""
+        return self.tasks_with_state("running")["running"]
+
+    @property
+    def finished_tasks(self) -> list[str]:
+        """Keys of the finished tasks, in the order of finishing."""
+        return self.tasks_with_state("finished")["finished"]
+
+    @property
+    def failed_tasks(self) -> list[str]:
+        """Keys of the failed tasks."""
+        return self.tasks_with_state("failed")["failed"]
+
+    def tasks_with_state(self, states: str | Sequence[str] = STATES) -> dict[str, list[str]]:
+        """Give the keys of tasks by state, read in one step: no task stands under two states."""
+        wanted = arguments.choices(states, "states", "state", STATES)
+        queued, running, failed, length = self._tasks.snapshot_keys(frozenset(map(TaskState, wanted)))
+        finished: list[str] = []
+        if "finished" in wanted:
+            n = self._finished.follow(length)
+            finished = self._finished.cache.keys()[:n]
+        found = {"queued": queued, "running": running, "finished": finished, "failed": failed}
+        return {state: found[state] for state in STATES if state in wanted}
+
+    def fetch_tasks(self, fields: Iterable[str] = ALL_FIELDS) -> "pd.DataFrame":
+        """Give all tasks, whatever their state, in the order of creation.
+
+        Parameters
+        ----------
+        fields
+            Any of "xs", "ys", "xs_extra", "worker_id", "ys_extra" and "condition".
+
+        Returns
+        -------
+        pandas.DataFrame
+            One row for each task, indexed by its key.
+        """
+        blocks, order = self._blocks(_fields(fields), STATES, with_state=False)
+        table = frames.concat(blocks)
+        return table if table.empty else table.iloc[_argsort(order)]
+
+    def fetch_queued_tasks(self, fields: Iterable[str] = ("xs", "xs_extra")) -> "pd.DataFrame":
+        """Give the queued tasks, in the order in which they will be popped."""
+        return self._fetch_state(fields, TaskState.QUEUED)
+
+    def fetch_running_tasks(self, fields: Iterable[str] = ("xs", "xs_extra", "worker_id")) -> "pd.DataFrame":
+        """Give the running tasks, in the order of creation."""
+        return self._fetch_state(fields, TaskState.RUNNING)
+
+    def fetch_failed_tasks(self, fields: Iterable[str] = ("xs", "xs_extra", "worker_id", "condition")) -> "pd.DataFrame":
+        """Give the failed tasks, in the order of creation."""
+        return self._fetch_state(fields, TaskState.FAILED)
+
+    def fetch_finished_tasks(self, fields: Iterable[str] = FINISHED_FIELDS) -> "pd.DataFrame":
+        """Give the finished tasks, in the order of finishing.
+
+        They never change, so each is read once and cached: a call costs what is new, not what is there. The frame is
+        the caller's own; what is done to it never reaches the cache.
+        """
+        wanted = _fields(fields)
+        n = self._finished.follow()
+        return self._finished.cache.frame(wanted, 0, n)
+
+    def fetch_new_tasks(self, fields: Iterable[str] = ALL_FIELDS, timeout: float | None = 0.0) -> "pd.DataFrame":
+        """Give the tasks that finished since the last call of this method.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for at least one; 0 does not wait, None waits for ever. Waiting blocks in the server and
+            ends at once when a task finishes.
+        """
+        wanted = _fields(fields)
+        limit = arguments.seconds(timeout)
+        finished = self._finished
+        n = finished.follow()
+        if n <= finished.seen and limit != 0:
+            for _ in Listener(self._store).until(lambda: finished.follow() > finished.seen, limit):
+                pass
+            n = finished.follow()
+        start, finished.seen = min(finished.seen, n), n
+        return finished.cache.frame(wanted, start, n)
+
+    def fetch_tasks_with_state(
+        self, fields: Iterable[str] = FINISHED_FIELDS, states: str | Sequence[str] = STATES
+    ) -> "pd.DataFrame":
+        """Give tasks with their states in a first column `state`, read in one step: no task twice, none missing.
+
+        The blocks stand in the order queued, running, finished, failed.
+        """
+        wanted = arguments.choices(states, "states", "state", STATES)
+        return frames.concat(self._blocks(_fields(fields), wanted, with_state=True)[0])
+
+    def reset_cache(self) -> Self:
+        """Forget the finished tasks that were read; `fetch_new_tasks` gives all of them again."""
+        self._finished.reset()
+        return self
+
+    def wait_for_tasks(
+        self, keys: Sequence[str], *, detect_lost_workers: bool = False, timeout: float | None = None
+    ) -> bool:
+        """Wait until tasks are finished or failed.
+
+        Parameters
+        ----------
+        keys
+            The tasks, at least one.
+        detect_lost_workers
+            Look for lost workers every half second instead of every five.
+        timeout
+            Seconds to wait; None for ever.
+
+        Returns
+        -------
+        bool
+            True when all are finished or failed; False, with a warning, when no worker is running or pending any more.
+
+        Raises
+        ------
+        KeyError
+            There is no such task.
+        TimeoutError
+            With the number of tasks that are still open.
+        """
+        open_keys = arguments.task_keys(keys)
+        if not open_keys:
+            raise ValueError("keys must not be empty")
+        limit = arguments.seconds(timeout)
+        deadline = deadline_after(limit)
+        listener = Listener(self._store)
+        listener.announce()
+        while open_keys := self._unsettled(open_keys):
+            if self._nobody_works(open_keys):
+                return False
+            left = remaining(deadline, 0.5 if detect_lost_workers else 5.0)
+            if left <= 0:
+                raise TimeoutError(f"{len(open_keys)} of {len(keys)} task(s) are still open after {limit:g} s")
+            listener.wait(left)
+            self._look_after_workers(hurry=detect_lost_workers)
+        return True
+
+    def is_running_task(self, keys: Sequence[str]) -> list[bool]:
+        """Say of each key whether the task is running; an unknown key is not."""
+        return [state is TaskState.RUNNING for state in self._states(arguments.task_keys(keys))]
+
+    def is_failed_task(self, keys: Sequence[str]) -> list[bool]:
+        """Say of each key whether the task has failed; an unknown key has not."""
+        return [state is TaskState.FAILED for state in self._states(arguments.task_keys(keys))]
+
+    def read_hashes(self, keys: Sequence[str], fields: Sequence[str], flatten: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - the manual's signature
+        """Read hashes: those of `write_hashes`, and tasks in any state.
+
+        Parameters
+        ----------
+        keys
+            Names of hashes or tasks.
+        fields
+            Fields to read; of a task any of "xs", "ys", "xs_extra", "ys_extra", "worker_id", "condition".
+        flatten
+            Merge the fields that are dicts into one dict for each hash, and leave out what is absent.
+
+        Returns
+        -------
+        list
+            A dict for each key, or None where there is nothing under the key.
+        """
+        names = arguments.task_keys(keys)
+        wanted = arguments.task_keys([fields] if isinstance(fields, str) else fields, "fields")
+        stored = self._stored_fields(names, wanted)
+        return [None if found is None else (_flat(found) if flatten else found) for found in stored]
+
+    def read_hash(self, key: str, fields: Sequence[str]) -> dict[str, Any] | None:
+        """Read one hash or task as a dict by field; None stands for a field, or for a hash, that is not there."""
+        found: dict[str, Any] | None = self.read_hashes([key], fields, flatten=False)[0]
+        return found
+
+    def _fetch_state(self, fields: Iterable[str], state: TaskState) -> "pd.DataFrame":
+        return self._blocks(_fields(fields), [state], with_state=False)[0][0]
+
+    def _blocks(
+        self, fields: list[str], states: Sequence[str], *, with_state: bool
+    ) -> "tuple[list[pd.DataFrame], list[int]]":
+        """Give a frame for each state and, for frames without one, the order of creation of their rows."""
+        snapshot = self._tasks.snapshot(frozenset(map(TaskState, states)))
+        unfinished = {
+            TaskState.QUEUED: snapshot.queued,
+            TaskState.RUNNING: snapshot.running,
+            TaskState.FAILED: snapshot.failed,
+        }
+        blocks, order = [], []
+        for state in STATES:
+            if state not in states:
+                continue
+            if state is TaskState.FINISHED:
+                n = self._finished.follow(snapshot.log_length)
+                blocks.append(self._finished.cache.frame(fields, 0, n, state=state.value if with_state else None))
+                if not with_state:
+                    order += self._finished.cache.created()[:n].tolist()
+                continue
+            rows = self._rows(unfinished[state], state)
+            blocks.append(frames.frame_of(rows, fields, [state.value] * len(rows) if with_state else None))
+            order += [row[0] for row in rows]
+        return blocks, order
+
+    def _rows(self, records: list[bytes], state: TaskState) -> list[list[Any]]:
+        rows, dropped = self._codec.decode_rows(records)
+        valid = [row for row in rows if len(row) >= 4 and isinstance(row[2], dict)]
+        lost = dropped + len(rows) - len(valid)
+        if lost:
+            log.warning("%d %s task(s) could not be read and are left out", lost, state.value)
+        return valid if state is TaskState.QUEUED else sorted(valid, key=lambda row: row[0])
+
+    def _ordered_keys(self, states: Sequence[str]) -> list[tuple[int, str]]:
+        snapshot = self._tasks.snapshot(frozenset(map(TaskState, states)))
+        rows = self._rows(snapshot.queued + snapshot.running + snapshot.failed, TaskState.QUEUED)
+        n = self._finished.follow(snapshot.log_length)
+        created = self._finished.cache.created()[:n].tolist()
+        return [(row[0], row[1]) for row in rows] + list(zip(created, self._finished.cache.keys()[:n], strict=True))
+
+    def _unsettled(self, keys: Sequence[str]) -> list[str]:
+        states = self._states(keys)
+        if None in states:
+            raise KeyError(f"no task {keys[states.index(None)]!r} in network {self.network_id!r}")
+        settled = {TaskState.FINISHED, TaskState.FAILED}
+        return [key for key, state in zip(keys, states, strict=True) if state not in settled]
+
+    def _nobody_works(self, keys: Sequence[str]) -> bool:
+        """Say, with a warning, whether there is nobody left to end these tasks."""
+        if self._counts.running_workers or self._has_pending_workers():
+            return False
+        ended = max(self._store.ended_workers().items(), key=lambda item: item[1].time, default=None)
+        why = "no worker has registered" if ended is None else f"the last one, {ended[0]}, ended: {ended[1].reason}"
+        log.warning("wait_for_tasks: %d task(s) are open but no worker is running; %s", len(keys), why)
+        return True
+
+    def _has_pending_workers(self) -> bool:
+        """Whether a worker that was placed may still register."""
+        return False
+
+    def _look_after_workers(self, *, hurry: bool) -> None:
+        """Let a waiting call notice workers that were lost."""
+
+    def _stored_fields(self, keys: list[str], fields: list[str]) -> list[dict[str, Any] | None]:
+        stored = self._tasks.where(keys, stored=True) if keys else {}
+        own = [key for key in keys if stored[key][0] is None]
+        values: dict[tuple[str, str], Any] = {}
+        if own and fields:
+            packed = self._store.read_user([_user_field(key, field) for key in own for field in fields])
+            pairs = [(key, field) for key in own for field in fields]
+            values = {p: self._decoded(v) for p, v in zip(pairs, packed, strict=True) if v is not None}
+        found: list[dict[str, Any] | None] = []
+        for key in keys:
+            if stored[key][0] is not None:
+                found.append(self._task_fields(stored[key], fields))
+            elif any((key, field) in values for field in fields):
+                found.append({field: values.get((key, field)) for field in fields})
+            else:
+                found.append(None)
+        return found
+
+    def _decoded(self, value: bytes) -> Any:
+        try:
+            return self._codec.decode(value)
+        except CodecError as error:
+            log.warning("a value could not be read and is left out: %s", error)
+            return None
+
+    def _task_fields(self, stored: tuple[TaskState | None, Any], fields: list[str]) -> dict[str, Any] | None:
+        state, value = stored
+        if state is TaskState.QUEUED:
+            value = queued_row(value)
+        elif state is TaskState.RUNNING:
+            value = running_row(value[0], value[1], b"0 0")
+        row = self._decoded(value)
+        if not isinstance(row, list):
+            return None
+        named = dict(zip(_ROW, row, strict=False))
+        return {field: named.get(field) for field in fields}
+
+
+def _fields(fields: Iterable[str]) -> list[str]:
+    return arguments.choices(fields, "fields", "field", ALL_FIELDS)
+
+
+def _flat(found: dict[str, Any]) -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for field, value in found.items():
+        if isinstance(value, dict):
+            flat.update(value)
+        elif value is not None:
+            flat[field] = value
+    return flat
+
+
+def _argsort(order: list[int]) -> list[int]:
+    return sorted(range(len(order)), key=order.__getitem__)

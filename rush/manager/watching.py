@@ -1,0 +1,273 @@
+"""Watching and stopping workers: what a manager sees in the store, and what it sees of their processes."""
+
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+import psutil
+
+from rush.config import node_name
+from rush.errors import RushError, WorkerStartError
+from rush.model import Ending, Placement, PlacementState, PlacementStatus, StopKind, WorkerState
+from rush.store.events import Listener, deadline_after, remaining
+from rush.store.store import SECOND_SIGHT
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rush.manager.rush import Rush
+
+log = logging.getLogger("rush")
+
+COLUMNS = ("worker_id", "pid", "hostname", "heartbeat", "state", "reason", "backend")
+_SLOW = 1.0
+_POLL = 0.2
+
+
+def wait_for_workers(net: "Rush", n: int, names: Sequence[str] | None, timeout: float | None) -> None:
+    """Wait until `n` workers, or `n` of `names`, have registered."""
+    deadline = deadline_after(timeout)
+    listener = Listener(net._store)
+    listener.announce()
+    while True:
+        registered = {info.worker_id for info in net._store.workers()}
+        here = registered if names is None else registered & set(names)
+        if len(here) >= n:
+            return
+        _raise_start_failure(net, [w for w in names or net._started if w not in registered])
+        left = remaining(deadline, _POLL)
+        if left <= 0:
+            raise TimeoutError(f"{len(here)} of {n} worker(s) have registered after {timeout:g} s")
+        listener.wait(left)
+
+
+def _raise_start_failure(net: "Rush", missing: Sequence[str]) -> None:
+    """Raise if one of these workers, which have not registered, has died."""
+    if not missing:
+        return
+    ended = net._store.ended_workers()
+    for worker in missing:
+        if worker in ended:
+            raise WorkerStartError(_with_tail(f"worker {worker!r} died before it registered: {ended[worker].reason}", ended[worker].tail))
+    waiting = [p for p in net._store.placements() if set(p.worker_ids) & set(missing)]
+    for placement, status in _polled(net, waiting):
+        if status.state is not PlacementState.ENDED:
+            continue
+        late = {info.worker_id for info in net._store.workers()} | set(net._store.ended_workers())
+        dead = [worker for worker in placement.worker_ids if worker in missing and worker not in late]
+        backend = net._backend_of(placement)
+        if dead and backend is not None:
+            text = f"worker {dead[0]!r} died before it registered: {status.reason or 'its process ended'}"
+            raise WorkerStartError(_with_tail(text, backend.tail(placement)))
+
+
+def _with_tail(text: str, tail: str) -> str:
+    return f"{text}\n{tail.rstrip()}" if tail.strip() else text
+
+
+def _polled(net: "Rush", placements: Iterable[Placement]) -> list[tuple[Placement, PlacementStatus]]:
+    """Ask each backend once about its placements; one that fails knows nothing."""
+    groups: dict[str, list[Placement]] = {}
+    for placement in placements:
+        groups.setdefault(placement.backend, []).append(placement)
+    found = []
+    for group in groups.values():
+        backend = net._backend_of(group[0])
+        if backend is None:
+            continue
+        try:
+            states = backend.poll(group)
+        except (RushError, OSError) as error:
+            log.warning("backend %s cannot say what became of its workers: %s", backend.name, error)
+            continue
+        found += [(placement, states[placement.id]) for placement in group if placement.id in states]
+    return found
+
+
+def stop_workers(net: "Rush", kind: StopKind, names: Sequence[str] | None, wait: float) -> None:
+    """Tell workers to stop; kill sees to it that they do."""
+    store = net._store
+    running = store.running_workers()
+    pending = _pending(net)
+    targets = sorted(running) if names is None else [w for w in names if w in running]
+    unborn = [p for p in pending if names is None or set(p.worker_ids) <= set(names)]
+    if names is not None:
+        strange = [w for w in names if w not in running and not any(w in p.worker_ids for p in unborn)]
+        if strange:
+            log.warning("stop_workers: %d worker(s) are not running: %s", len(strange), ", ".join(strange))
+    for placement in unborn:
+        _stop_placement(net, placement, kill=kind is StopKind.KILL)
+    if not targets:
+        return
+    net._session.open()
+    infos = {info.worker_id: info for info in store.workers()}
+    store.stop(kind, targets, {infos[w].supervisor or w for w in targets if w in infos})
+    if kind is StopKind.TERMINATE:
+        return
+    ending = Ending("killed by stop_workers", uses_try=False)
+    deaf = [w for w in targets if w in infos and not infos[w].heartbeat]
+    _bury(net, deaf, ending)
+    left = _wait_until_ended(net, targets, wait)
+    if left:
+        for placement in store.placements():
+            if set(placement.worker_ids) & left and not (set(placement.worker_ids) & running - set(targets)):
+                _stop_placement(net, placement, kill=True)
+        _bury(net, sorted(left), ending)
+
+
+def stop_started(net: "Rush", grace: float) -> None:
+    """Terminate the workers that this manager started, and after `grace` seconds kill them."""
+    started = set(net._started)
+    running = started & net._store.running_workers()
+    unborn = {w for p in _pending(net) for w in p.worker_ids} & started
+    if running:
+        stop_workers(net, StopKind.TERMINATE, sorted(running), 0)
+        _wait_until_ended(net, sorted(running), grace)
+    left = sorted((started & net._store.running_workers()) | unborn)
+    if left:
+        stop_workers(net, StopKind.KILL, left, grace)
+
+
+def _wait_until_ended(net: "Rush", names: Sequence[str], wait: float) -> set[str]:
+    """Wait until these workers have ended; give those that have not."""
+    wanted = set(names)
+    listener = Listener(net._store)
+    for _ in listener.until(lambda: not wanted & net._store.running_workers(), wait, most=1.0):
+        pass
+    return wanted & net._store.running_workers()
+
+
+def _stop_placement(net: "Rush", placement: Placement, *, kill: bool) -> None:
+    backend = net._backend_of(placement)
+    if backend is None:
+        log.warning("no backend %r here to stop the worker(s) %s", placement.backend, ", ".join(placement.worker_ids))
+        return
+    try:
+        backend.stop([placement], kill=kill)
+    except (RushError, OSError) as error:
+        log.warning("could not stop the worker(s) %s: %s", ", ".join(placement.worker_ids), error)
+
+
+def _bury(net: "Rush", names: Sequence[str], ending: Ending) -> list[str]:
+    known = net._store.incarnations(names)
+    return [worker for worker, incarnation in known.items() if net._store.bury(worker, incarnation, ending)]
+
+
+def _pending(net: "Rush") -> list[Placement]:
+    """Give the placements of which a worker may still register."""
+    store = net._store
+    settled = {info.worker_id for info in store.workers()} | set(store.ended_workers())
+    waiting = [p for p in store.placements() if not set(p.worker_ids) <= settled]
+    gone = {p.id for p, status in _polled(net, waiting) if status.state is PlacementState.ENDED}
+    return [p for p in waiting if p.id not in gone]
+
+
+def has_pending_workers(net: "Rush") -> bool:
+    """Say whether a worker that was placed may still register."""
+    return bool(_pending(net))
+
+
+def detect_lost_workers(net: "Rush") -> list[str]:
+    """Find lost workers by their processes and by their heartbeats, with the second look at those."""
+    net._session.open()
+    lost = reap_placements(net)
+    began = time.monotonic()
+    reply = net._store.scan()
+    if time.monotonic() - began > _SLOW:
+        reply = net._store.scan(interrupted=True)
+    lost += reply.lost
+    if reply.next_look is not None and reply.next_look <= SECOND_SIGHT:
+        time.sleep(reply.next_look + 0.01)
+        lost += net._store.scan().lost
+    for worker in lost:
+        log.warning("worker %s is lost: %s", worker, net._store.ended_workers()[worker].reason)
+    return lost
+
+
+def look_after(net: "Rush", *, hurry: bool) -> None:
+    """Notice lost workers on behalf of a call that waits for them."""
+    now = time.monotonic()
+    if now - net._last_look >= (0.5 if hurry else 5.0):
+        net._last_look = now
+        detect_lost_workers(net)
+
+
+def reap_placements(net: "Rush") -> list[str]:
+    """End the workers whose supervisors are seen dead from here."""
+    running = net._store.running_workers()
+    if not running:
+        return []
+    lost = []
+    for placement, status in _polled(net, [p for p in net._store.placements() if running & set(p.worker_ids)]):
+        if status.state is PlacementState.ENDED:
+            reason = f"worker lost: its supervisor is gone ({status.reason or 'process ended'})"
+            tail = backend.tail(placement) if (backend := net._backend_of(placement)) is not None else ""
+            ending = Ending(reason, uses_try=True, state=WorkerState.LOST, tail=tail)
+            lost += _bury(net, [w for w in placement.worker_ids if w in running], ending)
+    return lost
+
+
+def watch(net: "Rush", placements: Iterable[Placement]) -> None:
+    """Watch supervisors on this machine from a thread, so that their death is noticed at once."""
+    for placement in placements:
+        if placement.pid is not None and placement.host == node_name():
+            threading.Thread(target=_watch, args=(net, placement.pid), daemon=True, name="rush-watch").start()
+
+
+def _watch(net: "Rush", pid: int) -> None:
+    try:
+        _wait_for_exit(pid)
+        if net._started:
+            reap_placements(net)
+    except (RushError, OSError, psutil.Error) as error:
+        log.debug("the end of supervisor %d was not followed up: %s", pid, error)
+
+
+def _wait_for_exit(pid: int) -> None:
+    if hasattr(os, "pidfd_open"):
+        descriptor = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(descriptor, select.POLLIN)
+            poller.poll()
+        finally:
+            os.close(descriptor)
+    else:
+        process = psutil.Process(pid)
+        while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(0.05)
+
+
+def worker_table(net: "Rush") -> "pd.DataFrame":
+    """Give one row for each worker, those included that were placed but have not registered."""
+    import pandas as pd
+
+    store = net._store
+    infos, running, ended = store.workers(), store.running_workers(), store.ended_workers()
+    rows: list[tuple[object, ...]] = []
+    for info in infos:
+        end = ended.get(info.worker_id)
+        state = WorkerState.RUNNING if info.worker_id in running or end is None else end.state
+        reason = end.reason if end is not None and state is not WorkerState.RUNNING else None
+        rows.append((info.worker_id, info.pid, info.hostname, info.heartbeat, state.value, reason, info.backend))
+    registered = {info.worker_id for info in infos}
+    unborn = [p for p in store.placements() if not set(p.worker_ids) <= registered]
+    states = {placement.id: status for placement, status in _polled(net, unborn)}
+    for placement in unborn:
+        status = states.get(placement.id)
+        for worker in placement.worker_ids:
+            if worker in registered:
+                continue
+            end = ended.get(worker)
+            dead = end is not None or (status is not None and status.state is PlacementState.ENDED)
+            state = WorkerState.TERMINATED if dead else WorkerState.PENDING
+            reason = end.reason if end is not None else (status.reason or None if status is not None else None)
+            rows.append((worker, None, placement.host, None, state.value, reason, placement.backend))
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.astype({"pid": "Int64", "heartbeat": "boolean"})
+
+

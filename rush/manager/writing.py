@@ -1,0 +1,377 @@
+"""Creating, taking, finishing and failing tasks."""
+
+import logging
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rush.manager import arguments
+from rush.manager.network import Network
+from rush.model import Task, TaskKey, TaskState
+from rush.store.events import deadline_after, remaining, wait_for_bell
+from rush.store.tasks import NIL, NewTask, Outcome, Popped
+from rush.store.taskkeys import new_task_key
+
+log = logging.getLogger("rush")
+
+POP_FIELDS = ("xs", "xs_extra")
+_LONGEST_BLOCK = 10.0
+
+
+class TaskWriter(Network):
+    """The steps that change tasks."""
+
+    def push_tasks(
+        self,
+        xss: Sequence[Mapping[str, Any]],
+        xss_extra: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        max_tries: int = 1,
+        timeout: float | None = None,
+    ) -> list[str]:
+        """Create tasks and put them at the end of the queue.
+
+        Parameters
+        ----------
+        xss
+            The tasks' inputs, one dict each.
+        xss_extra
+            What else to store with each; one for all, or one each.
+        max_tries
+            How often a task may be tried, 1 to 65535. A crash, a loss or a timeout uses one; known stops use none.
+        timeout
+            Seconds that a try may take before its worker's supervisor ends it; None for no limit.
+
+        Returns
+        -------
+        list of str
+            The keys, in the order of `xss`.
+        """
+        if isinstance(max_tries, bool) or not isinstance(max_tries, int):
+            raise TypeError(f"max_tries must be an int, got {max_tries!r}")
+        if not 1 <= max_tries <= 65535:
+            raise ValueError(f"max_tries must be 1 to 65535, got {max_tries!r}")
+        limit = arguments.task_timeout(timeout)
+        tasks = self._new_tasks(xss, xss_extra)
+        if tasks:
+            self._tasks.push(tasks, max_tries, limit)
+        return [task.key for task in tasks]
+
+    def push_running_tasks(
+        self,
+        xss: Sequence[Mapping[str, Any]],
+        xss_extra: Sequence[Mapping[str, Any] | None] | None = None,
+        *,
+        timeout: float | None = None,
+    ) -> list[str]:
+        """Create tasks that this worker or manager runs from the start.
+
+        They never stand in the queue: if their worker is lost, they fail at once.
+
+        Returns
+        -------
+        list of str
+            The keys, in the order of `xss`.
+        """
+        limit = arguments.task_timeout(timeout)
+        tasks = self._new_tasks(xss, xss_extra)
+        if tasks:
+            self._tasks.push_running(tasks, limit)
+            for task in tasks:
+                self._began(task.key, limit)
+        return [task.key for task in tasks]
+
+    def push_finished_tasks(
+        self,
+        xss: Sequence[Mapping[str, Any]],
+        yss: Sequence[Mapping[str, Any]],
+        xss_extra: Sequence[Mapping[str, Any] | None] | None = None,
+        yss_extra: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Create tasks that are already finished; `finish_tasks` is for those that run.
+
+        Returns
+        -------
+        list of str
+            The keys, in the order of `xss`.
+        """
+        tails = self._packed_results(arguments.listed(xss, "xss", "dicts"), "xss", yss, yss_extra)
+        tasks = self._new_tasks(xss, xss_extra)
+        if tasks:
+            self._tasks.push_finished(tasks, tails, self._own_worker_id)
+        return [task.key for task in tasks]
+
+    def push_failed_tasks(
+        self,
+        xss: Sequence[Mapping[str, Any]],
+        conditions: Sequence[Any] | None = None,
+        xss_extra: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Create tasks that have already failed.
+
+        Parameters
+        ----------
+        conditions
+            Why: exceptions, dicts with a ``message``, or strings; one for all, or one each.
+
+        Returns
+        -------
+        list of str
+            The keys, in the order of `xss`.
+        """
+        packed = self._packed_conditions(arguments.listed(xss, "xss", "dicts"), "xss", conditions)
+        tasks = self._new_tasks(xss, xss_extra)
+        if tasks:
+            self._tasks.push_failed(tasks, packed, self._own_worker_id)
+        return [task.key for task in tasks]
+
+    def pop_task(self, timeout: float | None = 1.0, fields: Iterable[str] = ("xs",)) -> Task | None:
+        """Take the oldest task from the queue and run it; None if there is none.
+
+        The task is in exactly one state at every moment: one who dies after this call leaves a running task under its
+        name, never a lost one.
+
+        Parameters
+        ----------
+        timeout
+            Seconds to wait for a task; 0 does not wait, None waits for ever. A worker that is told to stop while it
+            waits gets None at once.
+        fields
+            Any of "xs" and "xs_extra".
+        """
+        limit = arguments.seconds(timeout)
+        wanted = ("xs",) if fields == ("xs",) else arguments.choices(fields, "fields", "field", POP_FIELDS)
+        popped = self._tasks.pop()
+        if popped is None and limit != 0:
+            popped = self._wait_and_pop(deadline_after(limit))
+        return None if popped is None else self._task_of(popped, wanted)
+
+    def finish_tasks(
+        self,
+        keys: Sequence[str],
+        yss: Sequence[Mapping[str, Any]],
+        yss_extra: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> list[str]:
+        """Store the results of running tasks and mark them as finished.
+
+        The first writer wins: a task that this worker no longer runs stays as it is, with a warning. A manager may
+        finish any running task.
+
+        Returns
+        -------
+        list of str
+            The keys that moved.
+        """
+        names = arguments.task_keys(keys)
+        tails = self._packed_results(names, "keys", yss, yss_extra)
+        outcomes = [Outcome(key, _attempt(key), tail) for key, tail in zip(names, tails, strict=True)]
+        return self._settle("finish_tasks", names, self._tasks.finish(outcomes))
+
+    def fail_tasks(self, keys: Sequence[str], conditions: Sequence[Any] | None = None) -> list[str]:
+        """Mark running tasks as failed, and store why.
+
+        Parameters
+        ----------
+        conditions
+            Exceptions (stored with type, message and traceback), dicts with a ``message``, or strings; one for all, or
+            one each. By default "Task failed".
+
+        Returns
+        -------
+        list of str
+            The keys that moved.
+        """
+        names = arguments.task_keys(keys)
+        packed = self._packed_conditions(names, "keys", conditions)
+        outcomes = [Outcome(key, _attempt(key), condition) for key, condition in zip(names, packed, strict=True)]
+        return self._settle("fail_tasks", names, self._tasks.fail(outcomes))
+
+    def push_results(self, keys: Sequence[str], yss: Sequence[Mapping[str, Any]], extra: Any = None) -> list[str]:
+        """Do what `finish_tasks` does; deprecated."""
+        warnings.warn("push_results is deprecated, use finish_tasks", DeprecationWarning, stacklevel=2)
+        return self.finish_tasks(keys, yss, extra)
+
+    def push_failed(self, keys: Sequence[str], conditions: Sequence[Any] | None = None) -> list[str]:
+        """Do what `fail_tasks` does; deprecated."""
+        warnings.warn("push_failed is deprecated, use fail_tasks", DeprecationWarning, stacklevel=2)
+        return self.fail_tasks(keys, conditions)
+
+    def empty_queue(self, keys: Sequence[str] | None = None, conditions: Sequence[Any] | None = None) -> list[str]:
+        """Mark queued tasks as failed: all of them, or these.
+
+        Returns
+        -------
+        list of str
+            The keys that moved.
+        """
+        removed = conditions if conditions is not None else ["Removed from queue"]
+        if keys is None:
+            condition = self._packed_conditions([""], "the queue", removed)[0]
+            return self._tasks.empty_queue(None, condition)
+        names = arguments.task_keys(keys)
+        packed = self._packed_conditions(names, "keys", removed)
+        moved = self._tasks.empty_queue(list(zip(names, packed, strict=True)), NIL)
+        _warn_of_rest("empty_queue", names, moved, "queued")
+        return moved
+
+    def cancel_tasks(self, keys: Sequence[str]) -> list[str]:
+        """Fail tasks as cancelled, whatever tries they have left.
+
+        Queued tasks never run. The supervisor of a worker that runs one ends its loop and starts a fresh one; a worker
+        without a supervisor goes on, but its result is dropped.
+
+        Returns
+        -------
+        list of str
+            The keys that were cancelled: those that were queued or running.
+        """
+        names = arguments.task_keys(keys)
+        if not names:
+            return []
+        cancelled = self._tasks.cancel(names, self._codec.encode_condition("cancelled"))
+        owners = {worker for _, worker in cancelled if worker and not worker.startswith("~")}
+        if owners:
+            supervisors = {i.supervisor for i in self._store.workers() if i.worker_id in owners and i.supervisor}
+            self._store.poke(*supervisors)
+        moved = [key for key, _ in cancelled]
+        _warn_of_rest("cancel_tasks", names, moved, "queued or running")
+        return moved
+
+    def write_hashes(
+        self, *, keys: Sequence[str] | None = None, values: Mapping[str, Any] | None = None, **fields: Any
+    ) -> list[str]:
+        """Write hashes of your own beside the tasks.
+
+        Each field is a list with one value for each hash, or one for all. Fields that are None are left out.
+
+        Parameters
+        ----------
+        keys
+            Names of the hashes; made if None. Task keys are refused.
+        values
+            More fields, whose names may be any str.
+
+        Returns
+        -------
+        list of str
+            The keys of the hashes.
+        """
+        columns = {n: list(v) if isinstance(v, (list, tuple)) else [v] for n, v in {**(values or {}), **fields}.items() if v is not None}
+        length = len(keys) if keys is not None else max(map(len, columns.values()), default=0)
+        stretched = {name: arguments.companions(column, length, name, "keys") for name, column in columns.items() if length}
+        names = arguments.task_keys(keys) if keys is not None else [new_task_key() for _ in range(length)]
+        taken = [key for key, (state, _) in self._tasks.where(names).items() if state is not None]
+        if taken:
+            raise ValueError(f"keys has {taken[0]!r}, which is a task; write_hashes writes hashes of your own")
+        packed = {
+            _user_field(key, name): self._codec.encode(column[at])
+            for name, column in stretched.items()
+            for at, key in enumerate(names)
+            if column[at] is not None
+        }
+        if packed:
+            self._session.open()
+            self._store.put_user(packed)
+        return names
+
+    def _new_tasks(self, xss: Any, xss_extra: Any) -> list[NewTask]:
+        encode = self._codec.encode_fields
+        inputs = arguments.dicts(xss, "xss")
+        if xss_extra is None:
+            return [NewTask(new_task_key(), encode(xs, "xs")) for xs in inputs]
+        if not inputs:
+            return []
+        more = arguments.companions(arguments.extras(xss_extra, "xss_extra"), len(inputs), "xss_extra", "xss")
+        return [
+            NewTask(new_task_key(), encode(xs, "xs"), NIL if extra is None else encode(extra, "xs_extra"))
+            for xs, extra in zip(inputs, more, strict=True)
+        ]
+
+    def _packed_results(self, names: list[Any], to: str, yss: Any, yss_extra: Any) -> list[bytes]:
+        if not names:
+            return []
+        encode = self._codec.encode_fields
+        results = arguments.companions(arguments.dicts(yss, "yss"), len(names), "yss", to)
+        if yss_extra is None:
+            return [encode(ys, "ys") + NIL for ys in results]
+        more = arguments.companions(arguments.extras(yss_extra, "yss_extra"), len(names), "yss_extra", to)
+        return [
+            encode(ys, "ys") + (NIL if extra is None else encode(extra, "ys_extra"))
+            for ys, extra in zip(results, more, strict=True)
+        ]
+
+    def _packed_conditions(self, names: list[Any], to: str, conditions: Any) -> list[bytes]:
+        if not names:
+            return []
+        given = [None] if conditions is None else arguments.listed(conditions, "conditions", "exceptions or dicts")
+        packed = [self._codec.encode_condition(condition) for condition in given]
+        return arguments.companions(packed, len(names), "conditions", to)
+
+    def _wait_and_pop(self, deadline: float | None) -> Popped | None:
+        while not self._told_to_stop:
+            left = remaining(deadline, _LONGEST_BLOCK)
+            if left <= 0:
+                return None
+            woken = wait_for_bell(self._store, self._own_worker_id, left)
+            popped = self._tasks.pop(woken=woken == b"bell")
+            if popped is not None:
+                return popped
+        return None
+
+    def _task_of(self, popped: Popped, wanted: Sequence[str]) -> Task:
+        _, key, xs, xs_extra = self._codec.decode(popped.row)
+        self._began(popped.key, popped.timeout)
+        return Task(
+            key=TaskKey(key, popped.attempt),
+            xs=xs if "xs" in wanted else None,
+            xs_extra=xs_extra if "xs_extra" in wanted else None,
+            tries=popped.tries,
+            timeout=popped.timeout,
+        )
+
+    def _settle(self, call: str, names: list[str], flags: list[bool]) -> list[str]:
+        moved = [key for key, flag in zip(names, flags, strict=True) if flag]
+        if len(moved) < len(names):
+            _warn_of_rest(call, names, moved, "running here")
+        self._over(names)
+        return moved
+
+    @property
+    def _own_worker_id(self) -> str | None:
+        """The worker's id; None for a manager."""
+        return None
+
+    @property
+    def _told_to_stop(self) -> bool:
+        """Whether a wait for tasks is to end; a manager is never told to."""
+        return False
+
+    def _began(self, key: str, timeout: float | None) -> None:
+        """Hear that a task begins here; a worker tells its supervisor."""
+
+    def _over(self, keys: Sequence[str]) -> None:
+        """Hear that tasks have ended here; a worker tells its supervisor."""
+
+    def _states(self, keys: Sequence[str]) -> list[TaskState | None]:
+        found = self._tasks.where(list(dict.fromkeys(keys)))
+        return [found[key][0] for key in keys]
+
+
+def _attempt(key: str) -> int | str:
+    return key.attempt if type(key) is TaskKey else ""
+
+
+def _warn_of_rest(call: str, names: Sequence[str], moved: Sequence[str], state: str) -> None:
+    rest = [key for key in names if key not in set(moved)]
+    if rest:
+        log.warning(
+            "%s: %d of %d task(s) were not %s and stay as they are: %s%s",
+            *(call, len(rest), len(names), state, ", ".join(rest[:3]), ", ..." if len(rest) > 3 else ""),
+        )
+
+
+def _user_field(key: str, name: str) -> bytes:
+    """Name a field of a user's hash; NUL keeps key and field apart."""
+    if "\0" in key or "\0" in name:
+        raise ValueError(f"keys and fields must hold no NUL character, got {key!r} and {name!r}")
+    return f"{key}\0{name}".encode()
