@@ -14,7 +14,7 @@ from tests import servers
 from tests.servers import TestServer
 
 MARK = "RUSH_TEST_PROCESS"
-"""Environment variable by which this test process finds its descendants, also those that left for a session of their own."""
+"""Environment variable by which this test process finds its descendants, also those in a session of their own."""
 
 _networks: set[str] = set()
 

@@ -3,12 +3,12 @@
 import pickle
 
 import pytest
+import redis
 from hypothesis import given
 from hypothesis import strategies as st
-
-import redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
+
 from rush.config import RedisConfig, as_config, environment_config
 from rush.config.urls import masked
 from rush.errors import ConfigError, RushError
@@ -130,11 +130,10 @@ def test_bad_url_is_explained(url, message):
 def test_no_error_shows_a_password(url):
     try:
         config = RedisConfig.from_url(url)
+        shown = repr(config) + config.address
     except ConfigError as error:
-        assert "s3cr3t" not in str(error)
-        assert error.__cause__ is None or "s3cr3t" not in str(error.__cause__)
-    else:
-        assert "s3cr3t" not in repr(config) + config.address
+        shown = str(error) + str(error.__cause__)
+    assert "s3cr3t" not in shown
 
 
 @given(st.text(max_size=40))
@@ -206,7 +205,9 @@ def test_config_is_a_value():
         RedisConfig.from_url(b"redis://h")
 
 
-@pytest.mark.parametrize("secret", [b"", b"[]", b"null", b'{"port": 0}', b'{"hots": "x"}', b'{"signing_key": "?"}', b"\xff"])
+@pytest.mark.parametrize(
+    "secret", [b"", b"[]", b"null", b'{"port": 0}', b'{"hots": "x"}', b'{"signing_key": "?"}', b"\xff"]
+)
 def test_other_bytes_are_no_secret(secret):
     with pytest.raises(ConfigError):
         RedisConfig.from_secret(secret)
@@ -223,7 +224,7 @@ def test_config_and_url_are_taken_as_they_stand():
     assert as_config(config) is config
     assert as_config("redis://h/1") == RedisConfig("h", db=1)
     for wrong in (None, 1, b"redis://h", {"host": "h"}):
-        with pytest.raises(TypeError, match="config must be a RedisConfig, a URL or a redis.Redis"):
+        with pytest.raises(TypeError, match=r"config must be a RedisConfig, a URL or a redis\.Redis"):
             as_config(wrong)
 
 

@@ -93,7 +93,7 @@ def compose(fields: Mapping[str, Any], *, secrets: bool) -> str:
         options["db"] = db
         head = f"unix://{user}{quote(path)}"
     elif service := fields.get("sentinel_service"):
-        head = f"{base}+sentinel://{user}{_netloc(fields['sentinels'])}/{quote(service)}/{db}"
+        head = f"{base}+sentinel://{user}{_netloc(fields['sentinels'])}/{quote(service, safe='')}/{db}"
     elif fields.get("cluster"):
         head = f"{base}+cluster://{user}{_netloc(fields['nodes'])}"
     else:
