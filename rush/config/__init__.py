@@ -7,6 +7,7 @@ from rush.config.environment import (
     environment_config,
     job_end_time,
     node_name,
+    set_visible_devices,
     visible_devices,
 )
 from rush.config.settings import Settings, load_settings, user_folder
@@ -21,6 +22,7 @@ __all__ = [
     "job_end_time",
     "load_settings",
     "node_name",
+    "set_visible_devices",
     "signing_key_for",
     "user_folder",
     "visible_devices",

@@ -2,7 +2,7 @@
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from rush.config.connection import RedisConfig
 from rush.errors import ConfigError
@@ -63,3 +63,9 @@ def visible_devices() -> tuple[str, ...] | None:
         if text is not None:
             return tuple(part.strip() for part in text.split(",") if part.strip())
     return None
+
+
+def set_visible_devices(devices: Iterable[str]) -> None:
+    """Restrict this process, and those it starts, to these accelerators."""
+    for name in _DEVICES:
+        os.environ[name] = ",".join(devices)

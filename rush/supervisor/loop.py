@@ -1,0 +1,200 @@
+"""A loop's process: what is done before and after the user's function."""
+
+import contextlib
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+from rush.codec import Codec
+from rush.errors import ConfigError, RushError
+from rush.model import LoopSpec
+from rush.supervisor.link import Link
+from rush.supervisor.messages import tell
+from rush.supervisor.orders import Assignment
+from rush.supervisor.platform import die_with_parent
+from rush.supervisor.slots import Slots
+
+Loop = tuple[Callable[..., Any], Mapping[str, Any]]
+_OBJECT = b"rush-object\0"
+_DEVICE_VARIABLES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)
+
+
+def load_loop(spec: LoopSpec, codec: Codec) -> Loop:
+    """Import the modules that a loop wants and unpickle it."""
+    import importlib
+
+    for module in spec.modules:
+        importlib.import_module(module)
+    if spec.body.startswith(_OBJECT):
+        loaded = codec.load_object(spec.body)
+    else:
+        from rush.objects import load_large_object
+
+        loaded = load_large_object(codec.decode(spec.body), codec=codec)
+    function, arguments = loaded
+    return function, arguments
+
+
+def check_versions(spec: LoopSpec) -> str | None:
+    """Say why a loop does not fit this interpreter, or None."""
+    import platform
+
+    from rush.manager.loops import rush_version
+
+    for what, theirs, ours in (("Python", spec.python, platform.python_version()), ("rush", spec.rush, rush_version())):
+        if theirs and _series(theirs) != _series(ours):
+            return f"the worker runs {what} {ours}, but the process that started it {what} {theirs}; both need {_series(theirs)}"
+    return None
+
+
+def _series(version: str) -> str:
+    return ".".join(version.split(".")[:2])
+
+
+def run_child(assignment: Assignment, index: int, slots: Slots, news: socket.socket, loop: Loop, parent: int) -> NoReturn:
+    """Be the loop's process, from its birth to its end."""
+    code = 1
+    try:
+        die_with_parent(parent)
+        code = _run(assignment, index, slots, news, loop)
+    except SystemExit as leaving:
+        code = _exit_code(leaving, news, index)
+    except BaseException as error:  # noqa: BLE001 - the last word of a process
+        traceback.print_exc()
+        name = type(error).__name__
+        tell(news, "error", index=index, reason=f"{name}: {error}"[:2000] if str(error) else name)
+    finally:
+        with contextlib.suppress(Exception):
+            logging.shutdown()
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(code)
+
+
+def _exit_code(leaving: SystemExit, news: socket.socket, index: int) -> int:
+    if leaving.code is None:
+        return 0
+    if isinstance(leaving.code, int):
+        return leaving.code & 0xFF
+    print(leaving.code, file=sys.stderr)  # noqa: T201 - what Python does with it
+    tell(news, "error", index=index, reason=f"SystemExit: {leaving.code}"[:2000])
+    return 1
+
+
+def _run(assignment: Assignment, index: int, slots: Slots, news: socket.socket, loop: Loop) -> int:
+    from rush import logs
+    from rush.worker import RushWorker
+
+    spec = assignment.spec
+    worker_id = assignment.worker_ids[index]
+    _redirect(assignment, worker_id)
+    for number in _SIGNALS:
+        signal.signal(number, _leave_to_supervisor)
+    reseed()
+    _share_devices(spec, index)
+    link = Link(
+        slots,
+        index,
+        news,
+        token=f"{assignment.token}-{index}",
+        supervisor_id=assignment.supervisor_id,
+        backend=spec.backend,
+        ends_at=assignment.ends_at,
+    )
+    if spec.log_levels:
+        logs.install(assignment.config, assignment.network_id, worker_id, spec.log_levels, spec.log_buffer_size)
+    worker = RushWorker(
+        assignment.network_id, assignment.config, worker_id, spec.heartbeat_period, spec.heartbeat_expire, _link=link
+    )
+    function, arguments = loop
+    function(worker, **arguments)
+    with contextlib.suppress(RushError):
+        worker.set_terminated()
+    return 0
+
+
+def _leave_to_supervisor(_number: int, _frame: object) -> None:
+    """Do nothing: job systems signal every process, and the supervisor sees to it that loops drain."""
+
+
+def _redirect(assignment: Assignment, worker_id: str) -> None:
+    """Send stdout and stderr to the worker's files."""
+    spec = assignment.spec
+    paths = assignment.output_paths(worker_id)
+    for name, folder in (("output_log", spec.output_log), ("message_log", spec.message_log)):
+        if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - plain check
+            raise ConfigError(f"{name} must be a folder that exists on the worker's host, got {folder!r}")
+    for stream, descriptor, path in ((sys.stdout, 1, paths[0]), (sys.stderr, 2, paths[1])):
+        stream.flush()
+        opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        os.dup2(opened, descriptor)
+        os.close(opened)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, OSError):
+            stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    if spec.output_log:
+        print(f"output log of worker {worker_id}")  # noqa: T201 - the file's first line
+    if spec.message_log:
+        print(f"message log of worker {worker_id}", file=sys.stderr)  # noqa: T201 - the file's first line
+
+
+def reseed() -> None:
+    """Give the loop random numbers of its own: forked processes otherwise draw the same."""
+    random.seed()
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed()
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.seed()
+
+
+def _share_devices(spec: LoopSpec, index: int) -> None:
+    """Give the loop its own accelerators among those that are visible."""
+    if spec.gpus_per_worker < 1:
+        return
+    from rush.config import set_visible_devices, visible_devices
+
+    first = index * spec.gpus_per_worker
+    devices = visible_devices()
+    if devices is None:
+        own = [str(number) for number in range(first, first + spec.gpus_per_worker)]
+    else:
+        own = list(devices[first : first + spec.gpus_per_worker])
+        if len(own) < spec.gpus_per_worker:
+            raise ConfigError(
+                f"worker {index + 1} of this supervisor needs {spec.gpus_per_worker} device(s), "
+                f"but only {len(devices)} are visible here: {', '.join(devices)}"
+            )
+    set_visible_devices(own)
+
+
+def main() -> None:
+    """Run a loop in an interpreter of its own, for what cannot be forked."""
+    import pickle
+
+    start = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - from the zygote, on a pipe
+    assignment, index, parent = start["assignment"], start["index"], start["parent"]
+    slots = Slots(len(assignment.worker_ids), start["slots"])
+    news = socket.socket(fileno=start["news"])
+    os.setpgid(0, 0)
+    loop: Loop
+    try:
+        loop = load_loop(assignment.spec, Codec(assignment.config.signing_key))
+    except BaseException as error:
+        _redirect(assignment, assignment.worker_ids[index])
+        tell(news, "error", index=index, reason=f"{type(error).__name__}: {error}"[:2000])
+        raise
+    run_child(assignment, index, slots, news, loop, parent)
+
+
+if __name__ == "__main__":
+    main()

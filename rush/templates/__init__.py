@@ -1,0 +1,1 @@
+"""Job scripts with holes in them."""

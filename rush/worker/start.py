@@ -1,0 +1,92 @@
+"""`start_worker`: turns this process into a worker."""
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from rush.codec import Codec
+from rush.config import signing_key_for
+from rush.errors import RushError
+from rush.plan import find_config
+from rush.store import Store
+from rush.supervisor.loop import check_versions, load_loop
+from rush.worker.worker import RushWorker
+
+if TYPE_CHECKING:
+    import redis
+
+    from rush.config import RedisConfig
+
+
+def start_worker(
+    network_id: str,
+    *,
+    worker_id: str | None = None,
+    config: "RedisConfig | str | redis.Redis | None" = None,
+    loop_id: str | None = None,
+    log_levels: Mapping[str, str] | None = None,
+    log_buffer_size: int = 0,
+    heartbeat_period: float | None = None,
+    heartbeat_expire: float | None = None,
+    message_log: "str | os.PathLike[str] | None" = None,
+    output_log: "str | os.PathLike[str] | None" = None,
+) -> None:
+    """Run a stored worker loop in this process, until it returns.
+
+    Scripts and job systems rather run ``python -m rush.worker``, which puts a supervisor around the loop.
+
+    Parameters
+    ----------
+    network_id
+        The network to join.
+    worker_id
+        The worker's id; made if None.
+    config
+        The server, as for `rsh`.
+    loop_id
+        The loop to run; the one stored last if None.
+    log_levels, log_buffer_size
+        What is logged to the server, as in `Rush.start_workers`.
+    heartbeat_period, heartbeat_expire
+        Seconds, as for `RushWorker`; None for no heartbeat.
+    message_log, output_log
+        Folders for files with what the loop writes to stderr and stdout.
+
+    Raises
+    ------
+    KeyError
+        No such loop is stored.
+    RushError
+        The versions of rush or Python do not fit those of the process that stored the loop.
+    """
+    import contextlib
+
+    from rush import logs
+
+    server = find_config(config)
+    store = Store(server, network_id)
+    try:
+        spec = store.read_loop(loop_id)
+    finally:
+        store.close()
+    if (misfit := check_versions(spec)) is not None:
+        raise RushError(misfit)
+    function, arguments = load_loop(spec, Codec(lambda: signing_key_for(server)))
+    worker = RushWorker(network_id, server, worker_id, heartbeat_period, heartbeat_expire)
+    with contextlib.ExitStack() as stack:
+        for folder, name, redirect in (
+            (output_log, "output", contextlib.redirect_stdout),
+            (message_log, "message", contextlib.redirect_stderr),
+        ):
+            if folder is not None:
+                path = os.path.join(os.fspath(folder), f"{name}_{worker.worker_id}.log")  # noqa: PTH118 - any path-like
+                file = stack.enter_context(open(path, "a", buffering=1))  # noqa: PTH123 - as above
+                file.write(f"{name} log of worker {worker.worker_id}\n")
+                stack.enter_context(redirect(file))
+        handler = logs.install(server, network_id, worker.worker_id, log_levels, log_buffer_size) if log_levels else None
+        try:
+            function(worker, **arguments)
+        finally:
+            if handler is not None:
+                handler.close()
+            worker.set_terminated()
