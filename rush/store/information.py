@@ -1,0 +1,20 @@
+"""What a server says of itself."""
+
+from rush.config import RedisConfig
+from rush.store.connection import Readers
+
+
+def server_info(config: RedisConfig) -> dict[str, str]:
+    """Ask a server for its INFO: version, process, memory, clients and so on, as it names them.
+
+    Raises
+    ------
+    ConnectionFailed
+        It is out of reach, or refuses the password.
+    """
+    readers = Readers(config, b"")
+    try:
+        text = readers.ask("INFO").decode()
+    finally:
+        readers.close()
+    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
