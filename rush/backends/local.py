@@ -1,6 +1,7 @@
 """Workers on this machine: one supervisor process for all workers of a start."""
 
 import contextlib
+import os
 import secrets
 import shlex
 import signal
@@ -20,6 +21,21 @@ from rush.errors import BackendError
 from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
 
 _children: dict[int, "subprocess.Popen[bytes]"] = {}
+"""What this process has started: kept for as long as it lives, with the pipes by which workers are tied to it."""
+
+
+def _let_go_after_fork() -> None:
+    """Close a forked child's copies of the pipes, or the workers would outlive the manager that they are tied to."""
+    for process in _children.values():
+        if process.stdin is not None and not process.stdin.closed:
+            with contextlib.suppress(OSError):
+                os.close(process.stdin.fileno())
+        process.stdin = None
+        process.returncode = 0  # no child of this process
+    _children.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 class Local(Backend):
@@ -85,22 +101,22 @@ class Local(Backend):
         out, err = folder / "supervisor.out", folder / "supervisor.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [*command.argv(self.python), "--folder", str(folder)],
+                [*command.argv(self.python), "--folder", str(folder), *_module_paths()],
                 stdin=subprocess.PIPE,
+                bufsize=0,
                 stdout=stdout,
                 stderr=stderr,
                 env=child_environment(),
                 start_new_session=True,
             )
         _children[process.pid] = process
+        created, details = processes.identity(process.pid)
         if process.stdin is None:
             raise BackendError("a process without a standard input cannot be handed its secrets")
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(command.secret + b"\n")
-            process.stdin.flush()
         if not command.supervised:
-            with contextlib.suppress(BrokenPipeError):
-                process.stdin.close()
+            process.stdin.close()
         return Placement(
             backend=self.name,
             id=secrets.token_hex(8),
@@ -108,17 +124,18 @@ class Local(Backend):
             host=node_name(),
             pid=process.pid,
             boot_id=processes.boot_id(),
-            created=_created(process.pid),
+            created=created,
             stdout=str(out),
             stderr=str(err),
+            details=details,
         )
 
 
-def _created(pid: int) -> float | None:
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.NoSuchProcess:
-        return None
+def _module_paths() -> list[str]:
+    """Let workers find the modules that lie beside the manager's script, as it does itself."""
+    installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
+    paths = [path for path in sys.path if path and not path.startswith(installed) and os.path.isdir(path)]  # noqa: PTH112
+    return [word for path in paths for word in ("--path", path)]
 
 
 def _status(placement: Placement) -> PlacementStatus:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -11,7 +12,9 @@ import psutil
 from rush.config import node_name
 from rush.model import Placement, PlacementState, PlacementStatus
 
-_SAME_START = 0.1
+_SAME_START = 2.0
+_START_FIELD = 19
+"""Where a process's start time stands in ``/proc/PID/stat``, counted from what follows its name."""
 
 
 @cache
@@ -22,25 +25,40 @@ def boot_id() -> str:
     return str(int(psutil.boot_time()))
 
 
+def identity(pid: int) -> tuple[float | None, Mapping[str, str]]:
+    """Give when a process was created and what else tells it from one that takes over its id.
+
+    The start in ticks since boot does not move when the clock is set, as the time of day does; ids of processes mean
+    something only within their own namespace.
+    """
+    details = {"ticks": _ticks(pid), "namespace": _namespace()}
+    try:
+        created = psutil.Process(pid).create_time()
+    except psutil.NoSuchProcess:
+        created = None
+    return created, {name: value for name, value in details.items() if value}
+
+
 def is_here(placement: Placement) -> bool:
     """Say whether a placement's process can be seen from here."""
-    return placement.host == node_name() and placement.boot_id == boot_id() and placement.pid is not None
+    same_host = placement.host == node_name() and placement.boot_id == boot_id() and placement.pid is not None
+    return same_host and placement.details.get("namespace", "") in {"", _namespace()}
 
 
 def process_of(placement: Placement) -> psutil.Process | None:
-    """Give the process of a placement if it lives here; its start time tells it from one that took over its id."""
+    """Give the process of a placement if it lives here; its start tells it from one that took over its id."""
     try:
         process = psutil.Process(placement.pid)
-        same = placement.created is None or abs(process.create_time() - placement.created) < _SAME_START
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        same = _is_same(process, placement) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return None
+    return process if same else None
 
 
 def status_of(placement: Placement) -> PlacementStatus:
     """Say what has become of a placement's process; what cannot be seen from here is unknown."""
     if not is_here(placement):
-        return PlacementStatus(PlacementState.UNKNOWN, f"its process is on host {placement.host}")
+        return PlacementStatus(PlacementState.UNKNOWN, f"its process is on host {placement.host}, or of an earlier boot")
     if process_of(placement) is None:
         return PlacementStatus(PlacementState.ENDED, f"process {placement.pid} has ended")
     return PlacementStatus(PlacementState.RUNNING)
@@ -56,18 +74,23 @@ def exit_phrase(code: int) -> str:
 
 
 def kill_tree(process: psutil.Process) -> None:
-    """Kill a process and all that descend from it, the process groups of its children included."""
-    try:
-        family = [process, *process.children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return
-    own_group = os.getpgrp()
-    for member in family:
-        with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError, PermissionError):
-            group = os.getpgid(member.pid)
-            if group == member.pid and group != own_group:
-                os.killpg(group, signal.SIGKILL)
-            member.kill()
+    """Kill a process and all that descend from it, with the process groups that they lead.
+
+    They are frozen first, parents before children, so that none starts another, or reports a death, meanwhile.
+    """
+    family: dict[int, psutil.Process] = {}
+    found = [process]
+    while found:
+        for member in found:
+            _send(member.pid, signal.SIGSTOP)
+            family[member.pid] = member
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found = [child for child in process.children(recursive=True) if child.pid not in family]
+            continue
+        break
+    for pid in family:
+        _send(pid, signal.SIGKILL)
+    psutil.wait_procs([*family.values()], timeout=5)
 
 
 def tail_of(path: str | None, lines: int) -> str:
@@ -83,3 +106,31 @@ def tail_of(path: str | None, lines: int) -> str:
     except OSError:
         return ""
     return "".join(text.splitlines(keepends=True)[-lines:])
+
+
+def _send(pid: int, number: int) -> None:
+    """Signal a process, or the whole group if it leads one that is not ours."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        leads = os.getpgid(pid) == pid != os.getpgrp()
+        (os.killpg if leads else os.kill)(pid, number)
+
+
+def _is_same(process: psutil.Process, placement: Placement) -> bool:
+    if ticks := placement.details.get("ticks"):
+        return _ticks(process.pid) == ticks
+    return placement.created is None or abs(process.create_time() - placement.created) < _SAME_START
+
+
+def _ticks(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_START_FIELD]
+    except (OSError, IndexError):
+        return ""
+
+
+@cache
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""

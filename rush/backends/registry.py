@@ -1,16 +1,17 @@
 """Finding backends by name: rush's own, those of other packages, those registered here, and named profiles."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from typing import Any
 
 from rush.backends.base import Backend
 from rush.config import load_settings
-from rush.errors import BackendNotFound, ConfigError
+from rush.errors import BackendNotFound, ConfigError, MissingDependency
 from rush.spelling import unknown_name
 
 GROUP = "rush.backends"
+_EXTRAS = ("slurm", "pbs", "ssh", "dask")
 _registered: dict[str, type[Backend]] = {}
 
 
@@ -66,11 +67,20 @@ def backend_class(name: str, profiles: "list[str] | tuple[str, ...]" = ()) -> ty
     if name in _registered:
         return _registered[name]
     for point in entry_points(group=GROUP, name=name):
-        found = point.load()
+        found = load_backend(point.load, name)
         if not (isinstance(found, type) and issubclass(found, Backend)):
             raise BackendNotFound(f"entry point {point.value!r} of backend {name!r} is not a rush.backends.Backend")
         return found
     raise BackendNotFound(unknown_name("backend", name, [*backend_names(), *profiles]))
+
+
+def load_backend(load: Callable[[], Any], name: str) -> Any:
+    """Import a backend; where its library is missing, say what installs it."""
+    try:
+        return load()
+    except ImportError as error:
+        extra = f"pip install 'rush-hpc[{name}]'" if name in _EXTRAS else "install what it asks for"
+        raise MissingDependency(f"backend {name!r} cannot be imported ({error}); {extra}") from error
 
 
 def _from_profile(name: str, options: Mapping[str, Any]) -> Backend:

@@ -57,21 +57,33 @@ class Contact:
         self._supervisor_id = supervisor_id
         self._interrupted = False
         self._pause = SHORTEST_PAUSE
+        self._away_since: float | None = None
 
     @property
     def away(self) -> bool:
         """Whether the last call found the server away."""
         return self.retry_at is not None
 
+    def may_try(self, now: float) -> bool:
+        """Whether the server is there, or has been away for long enough to look again."""
+        return self.retry_at is None or now >= self.retry_at
+
+    def away_for(self, now: float) -> float:
+        """Give the seconds since the server was first found away; 0 while it is there."""
+        return 0.0 if self._away_since is None else now - self._away_since
+
     def attempt(self, call: Callable[[], T]) -> T | None:
         """Make a call; None, and another try later, if the server is away."""
         began = time.monotonic()
+        if not self.may_try(began):
+            return None
         try:
             result = call()
         except ConnectionFailed as error:
             if not self.away:
                 log.warning("the server is away: %s", error)
             self._interrupted = True
+            self._away_since = self._away_since or began
             self.retry_at = time.monotonic() + self._pause * random.uniform(0.7, 1.0)  # noqa: S311 - not for secrets
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
             self._stop_listening()
@@ -80,7 +92,7 @@ class Contact:
             self._interrupted = True
         if self.away:
             log.warning("the server is back")
-        self.retry_at, self._pause = None, SHORTEST_PAUSE
+        self.retry_at, self._away_since, self._pause = None, None, SHORTEST_PAUSE
         return result
 
     def note_gap(self) -> None:
@@ -138,10 +150,12 @@ class Contact:
         self.store.close()
 
     def _bury(self, report: Report) -> bool:
-        incarnation = report.incarnation
-        if incarnation is None:
-            # The loop may have died between registering and saying so.
-            incarnation = self.store.incarnations([report.worker_id]).get(report.worker_id)
+        if report.incarnation is not None and self.store.bury(report.worker_id, report.incarnation, report.ending):
+            return True
+        # The loop may have died between opening its next incarnation and saying so.
+        incarnation = self.store.incarnations([report.worker_id]).get(report.worker_id)
+        if incarnation is None and report.incarnation is not None:
+            return False
         return self.store.bury(report.worker_id, incarnation, report.ending)
 
     def _listen(self) -> None:

@@ -1,6 +1,7 @@
 """A loop's process: what is done before and after the user's function."""
 
 import contextlib
+import faulthandler
 import logging
 import os
 import random
@@ -17,7 +18,7 @@ from rush.model import LoopSpec
 from rush.supervisor.link import Link
 from rush.supervisor.messages import tell
 from rush.supervisor.orders import Assignment
-from rush.supervisor.platform import die_with_parent
+from rush.supervisor.platform import die_with_parent, offer_to_die_first
 from rush.supervisor.slots import Slots
 
 Loop = tuple[Callable[..., Any], Mapping[str, Any]]
@@ -62,6 +63,8 @@ def run_child(assignment: Assignment, index: int, slots: Slots, news: socket.soc
     """Be the loop's process, from its birth to its end."""
     code = 1
     try:
+        if slots.barred(index):
+            os._exit(0)
         die_with_parent(parent)
         code = _run(assignment, index, slots, news, loop)
     except SystemExit as leaving:
@@ -80,7 +83,8 @@ def run_child(assignment: Assignment, index: int, slots: Slots, news: socket.soc
 
 
 def _exit_code(leaving: SystemExit, news: socket.socket, index: int) -> int:
-    if leaving.code is None:
+    if leaving.code is None or leaving.code == 0:
+        tell(news, "returned", index=index)
         return 0
     if isinstance(leaving.code, int):
         return leaving.code & 0xFF
@@ -96,8 +100,9 @@ def _run(assignment: Assignment, index: int, slots: Slots, news: socket.socket, 
     spec = assignment.spec
     worker_id = assignment.worker_ids[index]
     _redirect(assignment, worker_id)
-    for number in _SIGNALS:
-        signal.signal(number, _leave_to_supervisor)
+    _hand_on_signals(news, index)
+    faulthandler.enable()
+    offer_to_die_first()
     reseed()
     _share_devices(spec, index)
     link = Link(
@@ -116,13 +121,29 @@ def _run(assignment: Assignment, index: int, slots: Slots, news: socket.socket, 
     )
     function, arguments = loop
     function(worker, **arguments)
+    tell(news, "returned", index=index)
     with contextlib.suppress(RushError):
         worker.set_terminated()
     return 0
 
 
-def _leave_to_supervisor(_number: int, _frame: object) -> None:
-    """Do nothing: job systems signal every process, and the supervisor sees to it that loops drain."""
+def _hand_on_signals(news: socket.socket, index: int) -> None:
+    """Leave the wish to stop to the supervisor: job systems signal every process, and loops are to drain.
+
+    Processes that the loop forks get the usual handlers back: whoever terminates them means them.
+    """
+
+    def hand_on(number: int, _frame: object) -> None:
+        tell(news, "signal", index=index, number=number)
+
+    def restore() -> None:
+        for number in _SIGNALS:
+            if signal.getsignal(number) is hand_on:
+                signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
+
+    for number in _SIGNALS:
+        signal.signal(number, hand_on)
+    os.register_at_fork(after_in_child=restore)
 
 
 def _redirect(assignment: Assignment, worker_id: str) -> None:
@@ -181,11 +202,11 @@ def main() -> None:
     """Run a loop in an interpreter of its own, for what cannot be forked."""
     import pickle
 
-    start = pickle.loads(sys.stdin.buffer.read())  # noqa: S301 - from the zygote, on a pipe
-    assignment, index, parent = start["assignment"], start["index"], start["parent"]
-    slots = Slots(len(assignment.worker_ids), start["slots"])
-    news = socket.socket(fileno=start["news"])
-    os.setpgid(0, 0)
+    index, parent, memory, line = map(int, sys.argv[1:])
+    die_with_parent(parent)
+    assignment: Assignment = pickle.loads(_standard_input())  # noqa: S301 - from the zygote, on an inherited file
+    slots = Slots(len(assignment.worker_ids), memory)
+    news = socket.socket(fileno=line)
     loop: Loop
     try:
         loop = load_loop(assignment.spec, Codec(assignment.config.signing_key))
@@ -194,6 +215,17 @@ def main() -> None:
         tell(news, "error", index=index, reason=f"{type(error).__name__}: {error}"[:2000])
         raise
     run_child(assignment, index, slots, news, loop, parent)
+
+
+def _standard_input() -> bytes:
+    """Read the file at standard input from its beginning, wherever others have read to, and put nothing in its place."""
+    size, parts = os.fstat(0).st_size, []
+    while (done := sum(map(len, parts))) < size:
+        parts.append(os.pread(0, size - done, done))
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return b"".join(parts)
 
 
 if __name__ == "__main__":

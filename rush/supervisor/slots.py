@@ -35,6 +35,14 @@ class Slots:
             if _TASK.unpack_from(self._memory, index * SIZE + _OFFSET)[1] == 0:
                 self.end_task(index, now)
 
+    def bar(self, index: int) -> None:
+        """Keep a loop from beginning that has been ordered and is not wanted any more."""
+        self._memory[index * SIZE] = 2
+
+    def barred(self, index: int) -> bool:
+        """Whether the loop must not begin."""
+        return self._memory[index * SIZE] == 2  # noqa: PLR2004 - what `bar` writes
+
     def tell_to_stop(self, index: int) -> None:
         """Set the flag that makes `worker.terminated` true."""
         self._memory[index * SIZE] = 1
@@ -46,7 +54,7 @@ class Slots:
 
     def told_to_stop(self, index: int) -> bool:
         """Whether the loop is told to stop."""
-        return self._memory[index * SIZE] == 1
+        return self._memory[index * SIZE] != 0
 
     def begin_task(self, index: int, now: float) -> None:
         """Note that a task began; `now` is of the monotonic clock, which processes share."""

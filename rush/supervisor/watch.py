@@ -18,6 +18,10 @@ from rush.store import Beat
 from rush.supervisor.contact import Contact, Report
 
 
+_OFF = b"off\n"
+_DYING = 5.0
+
+
 class Heartbeat:
     """The process that sends a worker's heartbeat; `pid` is its id."""
 
@@ -44,6 +48,9 @@ class Heartbeat:
     def close(self) -> None:
         """Stop the heartbeat."""
         if self._process.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._process.stdin.write(_OFF)
+                self._process.stdin.flush()
             with contextlib.suppress(BrokenPipeError):
                 self._process.stdin.close()
         try:
@@ -94,9 +101,11 @@ class _Watch:
                 self._contact.scan()
             if poller.poll(max(10, min(500, (beat_at - now) * 1000))):
                 line = os.read(0, 4096)
+                if line.endswith(_OFF):
+                    return
                 if not line:
-                    if self._alive():
-                        return
+                    # Its descriptors are closed: it is dying, or others hold its name and nobody its heartbeat.
+                    self._wait_for_death()
                     break
                 self._incarnation = int(line.split()[-1])
                 beat_at = 0.0
@@ -105,6 +114,11 @@ class _Watch:
         while self._contact.reports and time.monotonic() < deadline:
             time.sleep(0.2)
             self._contact.send_reports()
+
+    def _wait_for_death(self) -> None:
+        deadline = time.monotonic() + _DYING
+        while self._alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     def _alive(self) -> bool:
         with contextlib.suppress(psutil.NoSuchProcess):

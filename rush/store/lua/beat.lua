@@ -7,7 +7,7 @@
 --   KEYS[5]  hash  stops: worker to how it is told to stop
 --   KEYS[6]  hash  cancels
 --   ARGV[1]        epoch
---   ARGV[2..]      worker id, incarnation, heartbeat expiry in ms, for each worker
+--   ARGV[2..]      worker id, incarnation (0 between two loops of a worker), heartbeat expiry in ms, for each worker
 -- Returns {refused, {worker, stop, ...}, {key, worker, ...}, ms until the network's next heartbeat runs out or -1},
 -- or nil when the network is another one.
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
@@ -18,7 +18,8 @@ local told = redis.call('HLEN', KEYS[5]) > 0
 local suspected = redis.call('HLEN', KEYS[4]) > 0
 for at = 2, #ARGV, 3 do
   local worker = ARGV[at]
-  if redis.call('HGET', KEYS[2], worker) == ARGV[at + 1] then
+  local current = redis.call('HGET', KEYS[2], worker)
+  if current == ARGV[at + 1] or (not current and ARGV[at + 1] == '0') then
     redis.call('ZADD', KEYS[3], 'XX', now + ARGV[at + 2], worker)
     if suspected then redis.call('HDEL', KEYS[4], worker) end
   else
