@@ -1,0 +1,49 @@
+"""Which server a command speaks to: the one named, else the one configured, else the one that was started."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rush.errors import RushError
+
+if TYPE_CHECKING:
+    from rush.config import RedisConfig
+
+Url = Annotated[
+    str | None, typer.Option("--url", help="The server; default: RUSH_URL, REDIS_URL, rush.toml, your private server.")
+]
+
+
+def connected(url: str | None) -> "RedisConfig":
+    """Find the server; unlike `rsh`, a command that looks at what is there starts none.
+
+    Raises
+    ------
+    RushError
+        None is configured, and none was started.
+    """
+    from rush.config import RedisConfig, load_settings
+    from rush.server import running_server
+
+    config = RedisConfig.from_url(url) if url else load_settings().config or running_server()
+    if config is None:
+        raise RushError("no server: give --url, set RUSH_URL, or start one: rush server start")
+    return config
+
+
+def known_network(config: "RedisConfig", network: str) -> None:
+    """Raise unless the server has this network, so that a misspelt name makes none.
+
+    Raises
+    ------
+    RushError
+        With the near matches.
+    """
+    from rush.spelling import unknown_name
+    from rush.store import list_networks
+
+    known = list_networks(config)
+    if not known:
+        raise RushError(f"no network {network!r}: the server at {config.address} has none")
+    if network not in known:
+        raise RushError(unknown_name("network", network, known))

@@ -1,0 +1,61 @@
+"""``rush network``: the networks of a server."""
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from rush.cli.connection import Url, connected, known_network
+from rush.cli.output import WORKER_COLUMNS, Format, Output, listing, show, table
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and reset networks.")
+
+NetworkId = Annotated[str, typer.Argument(metavar="NETWORK")]
+
+
+@app.command("list")
+def list_(url: Url = None, output: Output = Format.TEXT) -> None:
+    """List the networks of the server, with their tasks and workers."""
+    from rush.store import Store, list_networks
+
+    config = connected(url)
+    rows = []
+    for name in list_networks(config):
+        store = Store(config, name)
+        try:
+            rows.append({"network": name, **asdict(store.counts())})
+        finally:
+            store.close()
+    show(rows, table(rows, list(rows[0])) if rows else "no networks", output)
+
+
+@app.command("show")
+def show_(network: NetworkId, url: Url = None, output: Output = Format.TEXT) -> None:
+    """Show a network: its tasks by state, and its workers."""
+    from rush.store import Store
+
+    config = connected(url)
+    known_network(config, network)
+    store = Store(config, network)
+    try:
+        counts, workers = asdict(store.counts()), [asdict(worker) for worker in store.workers()]
+    finally:
+        store.close()
+    text = listing({"network": network, **counts})
+    if workers:
+        columns = [
+            column for column in ("worker_id", "state", "hostname", "pid", "backend", "reason") if column in workers[0]
+        ]
+        text += "\n\n" + table(workers, columns)
+    show({"network": network, **counts, "workers": workers}, text, output)
+
+
+@app.command()
+def reset(network: NetworkId, url: Url = None, output: Output = Format.TEXT) -> None:
+    """End a network's workers and delete all that it stored."""
+    from rush.manager import Rush
+
+    config = connected(url)
+    known_network(config, network)
+    Rush(network, config).reset()
+    show({"reset": network}, f"network {network} is reset", output)
