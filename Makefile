@@ -1,0 +1,72 @@
+# Everything there is to do with a clone, on a machine that has python3, venv and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+WORKERS ?= 2
+
+# What the tests take from the system, on Debian and its kin: programs to look for, and packages that bring them.
+SERVER_PACKAGES = redis-server
+SCHEDULER_PACKAGES = slurm-wlm munge slurmdbd mariadb-server slurm-wlm-torque openssh-server iproute2 iptables
+SYSTEM_PACKAGES ?= $(SERVER_PACKAGES)
+
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test check bench chaos docs system style smoke clean
+
+demo: $(VENV)/.demo
+	$(BIN)/rush demo
+
+test: system $(VENV)/.dev style
+	rm -f .coverage .coverage.*
+	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= < /dev/null
+	$(BIN)/coverage report --fail-under=95
+	$(MAKE) smoke
+
+check: $(VENV)/.dev style
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow and not scheduler" < /dev/null
+
+style: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/codespell
+
+# The installed wheel, away from the source folder. Its environment has what the wheel needs and what tests need.
+smoke: $(VENV)/.dev
+	rm -rf build/smoke dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(PYTHON) -m venv build/smoke/venv
+	build/smoke/venv/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	build/smoke/venv/bin/python -m pip install --quiet --no-deps dist/*.whl
+	cp -r tests pyproject.toml build/smoke
+	cd build/smoke && venv/bin/python -P -m pytest -m smoke -p no:cacheprovider < /dev/null
+
+bench: $(VENV)/.dev
+	$(BIN)/python -m benchmarks
+
+chaos: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.chaos
+
+docs: $(VENV)/.dev
+	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
+
+system:
+	@sh requirements/system.sh $(SYSTEM_PACKAGES)
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf $(VENV) build dist docs/_build .coverage .coverage.*
