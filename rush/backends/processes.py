@@ -58,7 +58,9 @@ def process_of(placement: Placement) -> psutil.Process | None:
 def status_of(placement: Placement) -> PlacementStatus:
     """Say what has become of a placement's process; what cannot be seen from here is unknown."""
     if not is_here(placement):
-        return PlacementStatus(PlacementState.UNKNOWN, f"its process is on host {placement.host}, or of an earlier boot")
+        return PlacementStatus(
+            PlacementState.UNKNOWN, f"its process is on host {placement.host}, or of an earlier boot"
+        )
     if process_of(placement) is None:
         return PlacementStatus(PlacementState.ENDED, f"process {placement.pid} has ended")
     return PlacementStatus(PlacementState.RUNNING)

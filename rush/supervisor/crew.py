@@ -111,7 +111,9 @@ class Crew:
         for loop in self.loops:
             if loop.worker_id in workers:
                 if loop.incarnation is not None:
-                    log.warning("worker %s was declared lost; its loop registers again at its next step", loop.worker_id)
+                    log.warning(
+                        "worker %s was declared lost; its loop registers again at its next step", loop.worker_id
+                    )
                 loop.incarnation, loop.between = None, False
 
     def tell_to_stop(self, loops: Sequence[LoopState]) -> None:
@@ -158,7 +160,7 @@ class Crew:
                 self._over(loop, Ending(reason, uses_try=False, tail=tail))
 
     def check_zygote(self) -> None:
-        """Notice that the zygote has died: its loops died with it, and begin anew under another."""
+        """Notice that the zygote has died: its loops died with it; those that may be restarted begin under another."""
         zygote = self._zygote
         code = None if zygote is None else zygote.ended()
         if zygote is None or code is None:
@@ -173,9 +175,9 @@ class Crew:
         reason = f"its zygote {'was ' if code < 0 else ''}{exit_phrase(code)}"
         log.error("%s; its loops end", reason)
         works = any(loop.incarnation is not None or loop.restarts for loop in left)
-        again = works and self.closing is None and self._zygotes < MOST_ZYGOTES
-        fresh = self._new_zygote() if again else None
+        fresh = self._new_zygote() if works and self.closing is None and self._zygotes < MOST_ZYGOTES else None
         for loop in left:
+            again = fresh is not None and loop.restarts < self._spec.max_restarts
             self._orphan(loop, Ending(reason, uses_try=True, tail=tail, respawn=again), fresh)
 
     def close(self) -> None:
@@ -203,6 +205,7 @@ class Crew:
         if fresh is not None and loop.incarnation is None:
             fresh.start(loop.index)
         else:
+            loop.restarts += 1
             self.failed = self.failed or not ending.respawn
             self._over(loop, loop.ending or ending)
 

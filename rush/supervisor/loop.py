@@ -59,7 +59,9 @@ def _series(version: str) -> str:
     return ".".join(version.split(".")[:2])
 
 
-def run_child(assignment: Assignment, index: int, slots: Slots, news: socket.socket, loop: Loop, parent: int) -> NoReturn:
+def run_child(
+    assignment: Assignment, index: int, slots: Slots, news: socket.socket, loop: Loop, parent: int
+) -> NoReturn:
     """Be the loop's process, from its birth to its end."""
     code = 1
     try:
@@ -219,13 +221,13 @@ def main() -> None:
 
 def _standard_input() -> bytes:
     """Read the file at standard input from its beginning, wherever others have read to, and put nothing in its place."""
-    size, parts = os.fstat(0).st_size, []
-    while (done := sum(map(len, parts))) < size:
-        parts.append(os.pread(0, size - done, done))
+    size, content = os.fstat(0).st_size, bytearray()
+    while len(content) < size:
+        content += os.pread(0, size - len(content), len(content))
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.close(nothing)
-    return b"".join(parts)
+    return bytes(content)
 
 
 if __name__ == "__main__":

@@ -82,8 +82,8 @@ class _Watch:
     """Beats for one process until that ends or the beat is called off."""
 
     def __init__(self, line: bytes) -> None:
-        secret, self._network, self._worker, self._incarnation, pid, self._period, self._expire = msgspec.msgpack.decode(
-            bytes.fromhex(line.decode())
+        secret, self._network, self._worker, self._incarnation, pid, self._period, self._expire = (
+            msgspec.msgpack.decode(bytes.fromhex(line.decode()))
         )
         self._contact = Contact(RedisConfig.from_secret(secret), self._network, f"watch-{self._worker}")
         self._process = psutil.Process(pid)

@@ -22,11 +22,20 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument("--network", required=True, metavar="ID", help="the network to join")
     made.add_argument("--loop", metavar="ID", help="the stored worker loop to run (default: the one stored last)")
-    made.add_argument("--worker", action="append", metavar="ID", help="id of a worker; once for each (default: one, named at random)")
-    made.add_argument("--secrets", required=True, metavar="FILE", help="file of mode 0600 with the server's address and keys; - for standard input")
+    made.add_argument(
+        "--worker", action="append", metavar="ID", help="id of a worker; once for each (default: one, named at random)"
+    )
+    made.add_argument(
+        "--secrets",
+        required=True,
+        metavar="FILE",
+        help="file of mode 0600 with the server's address and keys; - for standard input",
+    )
     made.add_argument("--supervised", action="store_true", help="end when standard input is closed")
     made.add_argument("--folder", metavar="PATH", help="folder for the workers' output (default: a new temporary one)")
-    made.add_argument("--path", action="append", default=[], metavar="FOLDER", help="where to look for modules, too; may be repeated")
+    made.add_argument(
+        "--path", action="append", default=[], metavar="FOLDER", help="where to look for modules, too; may be repeated"
+    )
     return made
 
 

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     import redis
 
     from rush.config import RedisConfig
+    from rush.supervisor.link import Link
     from rush.supervisor.watch import Heartbeat
-    from rush.worker.link import Link
 
 
 class RushWorker(Rush):
@@ -169,14 +169,16 @@ class RushWorker(Rush):
             for key in keys:
                 self._link.ended(key)
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self.set_terminated()
 
     def __repr__(self) -> str:
         return f"<RushWorker {self._worker_id!r} of network {self._network_id!r} at {self._config.address}>"
 
     def __getstate__(self) -> dict[str, Any]:
-        raise TypeError("a RushWorker cannot be copied or pickled: it is one process's; use rush.rsh(network_id) elsewhere")
+        raise TypeError(
+            "a RushWorker cannot be copied or pickled: it is one process's; use rush.rsh(network_id) elsewhere"
+        )
 
     def __copy__(self) -> Self:
         self.__getstate__()
