@@ -6,9 +6,9 @@ import gc
 import hashlib
 import hmac
 import importlib
-import io
 import pickle
 import traceback
+import types
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -59,9 +59,7 @@ class Codec:
             It cannot be pickled, or there is no key to sign it with.
         """
         try:
-            return self._encoder.encode(value if type(value) in _FLAT and type(value) is not int else self._plain(value))
-        except (OverflowError, UnicodeEncodeError):
-            return self._encoder.encode(self._extension(value))
+            return self._encoder.encode(self._plain(value))
         except RecursionError:
             raise CodecError("a value is nested too deeply, or holds itself") from None
 
@@ -80,25 +78,31 @@ class Codec:
         if not RESERVED.isdisjoint(fields):
             name = next(iter(RESERVED & fields.keys()))
             raise ValueError(f"{what} must not use the name {name!r}; rush uses {', '.join(sorted(RESERVED))} itself")
-        try:
-            for name, value in fields.items():
-                if type(name) is not str or type(value) not in _FLAT:
-                    break
-            else:
-                return self._encoder.encode(fields)
-        except (OverflowError, UnicodeEncodeError):
-            pass
+        if type(fields) is dict:
+            try:
+                for name, value in fields.items():
+                    if type(name) is not str or type(value) not in _FLAT:
+                        break
+                else:
+                    return self._encoder.encode(fields)
+            except (OverflowError, UnicodeEncodeError):
+                pass
         plain = {}
         for name, value in fields.items():
             if not isinstance(name, str):
                 raise TypeError(f"{what} must have names of type str, got {name!r}")
+            if not _encodable(name):
+                raise ValueError(f"{what} must have names that can be written in UTF-8, got {name!r}")
             try:
                 plain[str(name)] = self._plain(value)
             except CodecError as error:
                 raise CodecError(f"{what}[{name!r}]: {error}") from error
             except RecursionError:
                 raise CodecError(f"{what}[{name!r}] is nested too deeply, or holds itself") from None
-        return self._encoder.encode(plain)
+        try:
+            return self._encoder.encode(plain)
+        except RecursionError:
+            raise CodecError(f"a value of {what} is nested too deeply") from None
 
     def encode_condition(self, condition: Any) -> bytes:
         """Encode why a task failed: an exception, a dict with a ``message``, a str, or None."""
@@ -203,11 +207,11 @@ class Codec:
         if kind is int:
             return value if -(2**63) <= value < 2**64 else self._extension(value)
         if kind is str:
-            return value if value.isascii() or _encodable(value) else self._extension(value)
+            return value if _encodable(value) else self._extension(value)
         if kind is list:
             return [self._plain(item) for item in value]
         if kind is dict:
-            if all(type(name) is str and (name.isascii() or _encodable(name)) for name in value):
+            if all(type(name) is str and _encodable(name) for name in value):
                 return {name: self._plain(item) for name, item in value.items()}
             return self._extension(value)
         if kind is dt.datetime and value.tzinfo is dt.UTC and not value.fold:
@@ -240,7 +244,7 @@ class Codec:
         if not hmac.compare_digest(signature, self._sign(pickled)):
             raise CodecError(f"a pickled object is not signed with this process's key; {_NEED_KEY}")
         try:
-            return pickle.Unpickler(io.BytesIO(pickled)).load()  # noqa: S301 - the signature is right
+            return pickle.loads(pickled)  # noqa: S301 - the signature is right
         except Exception as error:
             raise CodecError(f"cannot unpickle an object here: {type(error).__name__}: {error}") from error
 
@@ -260,6 +264,8 @@ class Codec:
 
 
 def _encodable(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -299,7 +305,7 @@ def _culprit(value: Any) -> str:
     named = getattr(function, "__qualname__", repr(function))
     cells = getattr(function, "__closure__", None) or ()
     captured = dict(zip(function.__code__.co_freevars, cells, strict=True)) if cells else {}
-    parts = {name: cell.cell_contents for name, cell in captured.items()}
+    parts = {name: cell.cell_contents for name, cell in captured.items() if cell != types.CellType()}
     code = getattr(function, "__code__", None)
     parts |= {n: v for n, v in getattr(function, "__globals__", {}).items() if code is not None and n in code.co_names}
     for name, part in parts.items():

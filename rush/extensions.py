@@ -14,7 +14,25 @@ import msgspec
 from rush.errors import CodecError
 
 PICKLE = 1
-BIG_INT, TUPLE, SET, FROZENSET, DATETIME, DATE, TIME, DELTA, UUID, DECIMAL, COMPLEX, PATH, BYTEARRAY, SCALAR, ARRAY, MAP, TEXT = range(2, 19)
+(
+    BIG_INT,
+    TUPLE,
+    SET,
+    FROZENSET,
+    DATETIME,
+    DATE,
+    TIME,
+    DELTA,
+    UUID,
+    DECIMAL,
+    COMPLEX,
+    PATH,
+    BYTEARRAY,
+    SCALAR,
+    ARRAY,
+    MAP,
+    TEXT,
+) = range(2, 19)
 
 Encode = Callable[[Any], bytes]
 Decode = Callable[[Any], Any]
@@ -28,11 +46,29 @@ def _array_bytes(array: Any) -> bytes | None:
     import numpy as np
 
     dtype = array.dtype
-    if dtype.hasobject or type(array) is not np.ndarray or dtype.metadata or dtype.kind == "V":
+    if type(array) is not np.ndarray or dtype.kind not in "biufcSUmM" or dtype.metadata or np.dtype(dtype.str) != dtype:
         return None
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     data = array.tobytes(order="F" if fortran else "C")
     return _plain.encode([dtype.str, fortran, list(array.shape), data])
+
+
+def _text_bytes(value: Any) -> bytes:
+    """Write a numpy text down, with the zeros at its end, which an array would drop."""
+    if isinstance(value, bytes):
+        return _plain.encode(["S", False, [], bytes(value)])
+    return _plain.encode(["U", False, [], value.encode(_UTF, "surrogatepass")])
+
+
+def _read_scalar(data: Any) -> Any:
+    import numpy as np
+
+    dtype, _, _, raw = msgspec.msgpack.decode(data)
+    if dtype == "S":
+        return np.bytes_(raw)
+    if dtype == "U":
+        return np.str_(raw.decode(_UTF, "surrogatepass"))
+    return _read_array(data)[()]
 
 
 def _read_array(data: Any) -> Any:
@@ -73,7 +109,7 @@ def pack(value: Any, encode: Encode) -> msgspec.msgpack.Ext | None:  # noqa: C90
     if kind is complex:
         return msgspec.msgpack.Ext(COMPLEX, struct.pack(">dd", value.real, value.imag))
     if kind is pathlib.PosixPath:
-        return msgspec.msgpack.Ext(PATH, str(value).encode(_UTF, "surrogateescape"))
+        return msgspec.msgpack.Ext(PATH, str(value).encode(_UTF, "surrogatepass"))
     if kind is bytearray:
         return msgspec.msgpack.Ext(BYTEARRAY, bytes(value))
     numpy = sys.modules.get("numpy")
@@ -81,14 +117,16 @@ def pack(value: Any, encode: Encode) -> msgspec.msgpack.Ext | None:  # noqa: C90
         scalar = isinstance(value, numpy.generic)
         if scalar and kind is not value.dtype.type:
             return None
-        packed = _array_bytes(numpy.asarray(value) if scalar else value)
+        packed = _text_bytes(value) if kind in {numpy.str_, numpy.bytes_} else _array_bytes(numpy.asarray(value))
         return None if packed is None else msgspec.msgpack.Ext(SCALAR if scalar else ARRAY, packed)
     return None
 
 
 def _simple_zone(zone: dt.tzinfo | None) -> bool:
     """Whether ISO 8601 says all there is to say of a time zone."""
-    return zone is None or (type(zone) is dt.timezone and zone == dt.timezone(zone.utcoffset(None)) and zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None))
+    if zone is None:
+        return True
+    return type(zone) is dt.timezone and zone.tzname(None) == dt.timezone(zone.utcoffset(None)).tzname(None)
 
 
 def _read_time(data: bytes) -> dt.time:
@@ -121,9 +159,9 @@ _SIMPLE: dict[int, Callable[[bytes], Any]] = {
     UUID: lambda data: uuid.UUID(bytes=data),
     DECIMAL: lambda data: decimal.Decimal(data.decode()),
     COMPLEX: lambda data: complex(*struct.unpack(">dd", data)),
-    PATH: lambda data: pathlib.Path(data.decode(_UTF, "surrogateescape")),
+    PATH: lambda data: pathlib.Path(data.decode(_UTF, "surrogatepass")),
     BYTEARRAY: bytearray,
-    SCALAR: lambda data: _read_array(data)[()],
+    SCALAR: _read_scalar,
     ARRAY: _read_array,
 }
 _NESTED: dict[int, Callable[[bytes, Decode], Any]] = {

@@ -75,7 +75,7 @@ def load_large_object(reference: "LargeObject | dict[str, str]", *, codec: Codec
     CodecError
         It was not signed with this key.
     """
-    path = reference.path if isinstance(reference, LargeObject) else reference["path"]
+    path = reference.path if isinstance(reference, LargeObject) else reference.get("path", "")
     try:
         data = Path(path).read_bytes()
     except OSError as error:

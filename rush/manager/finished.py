@@ -5,7 +5,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rush.frames import FinishedCache
+from rush.frames import FinishedCache, is_row
 from rush.store.tasks import RECORDS_A_READ
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class FinishedTasks:
         lost = 0
         for at, record in enumerate(records):
             decoded = self._codec.decode_rows([record])[0]
-            valid = bool(decoded) and isinstance(decoded[0][2], dict)
+            valid = bool(decoded) and is_row(decoded[0])
             if valid and rows is None:
                 valid = self.cache.extend(decoded) == 1
             if not valid:
