@@ -87,22 +87,7 @@ class Codec:
                     return self._encoder.encode(fields)
             except (OverflowError, UnicodeEncodeError):
                 pass
-        plain = {}
-        for name, value in fields.items():
-            if not isinstance(name, str):
-                raise TypeError(f"{what} must have names of type str, got {name!r}")
-            if not _encodable(name):
-                raise ValueError(f"{what} must have names that can be written in UTF-8, got {name!r}")
-            try:
-                plain[str(name)] = self._plain(value)
-            except CodecError as error:
-                raise CodecError(f"{what}[{name!r}]: {error}") from error
-            except RecursionError:
-                raise CodecError(f"{what}[{name!r}] is nested too deeply, or holds itself") from None
-        try:
-            return self._encoder.encode(plain)
-        except RecursionError:
-            raise CodecError(f"a value of {what} is nested too deeply") from None
+        return self._encode_each(fields, what)
 
     def encode_condition(self, condition: Any) -> bytes:
         """Encode why a task failed: an exception, a dict with a ``message``, a str, or None."""
@@ -199,7 +184,25 @@ class Codec:
                 dropped += 1
         return rows, dropped
 
-    def _plain(self, value: Any) -> Any:
+    def _encode_each(self, fields: Mapping[str, Any], what: str) -> bytes:
+        plain = {}
+        for name, value in fields.items():
+            if not isinstance(name, str):
+                raise TypeError(f"{what} must have names of type str, got {name!r}")
+            if not _encodable(name):
+                raise ValueError(f"{what} must have names that can be written in UTF-8, got {name!r}")
+            try:
+                plain[str(name)] = self._plain(value)
+            except CodecError as error:
+                raise CodecError(f"{what}[{name!r}]: {error}") from error
+            except RecursionError:
+                raise CodecError(f"{what}[{name!r}] is nested too deeply, or holds itself") from None
+        try:
+            return self._encoder.encode(plain)
+        except RecursionError:
+            raise CodecError(f"a value of {what} is nested too deeply") from None
+
+    def _plain(self, value: Any) -> Any:  # noqa: PLR0911 - one line a type
         """Give a value that MessagePack writes as it is, with extensions in place of what it does not know."""
         kind = type(value)
         if kind is float or kind is bool or value is None or kind is bytes:
@@ -304,9 +307,9 @@ def _culprit(value: Any) -> str:
     function = getattr(loop, "__func__", loop)
     named = getattr(function, "__qualname__", repr(function))
     cells = getattr(function, "__closure__", None) or ()
-    captured = dict(zip(function.__code__.co_freevars, cells, strict=True)) if cells else {}
-    parts = {name: cell.cell_contents for name, cell in captured.items() if cell != types.CellType()}
     code = getattr(function, "__code__", None)
+    captured = dict(zip(code.co_freevars, cells, strict=True)) if code is not None else {}
+    parts = {name: cell.cell_contents for name, cell in captured.items() if cell != types.CellType()}
     parts |= {n: v for n, v in getattr(function, "__globals__", {}).items() if code is not None and n in code.co_names}
     for name, part in parts.items():
         if not _can_pickle(part):

@@ -58,7 +58,7 @@ def _common(first: str, second: str) -> str:
 
 
 class Column:
-    """One column: a buffer of one type, and a mask where a type has no value for what is missing.
+    """One column: a buffer of one type, and a mask of what is missing in numbers (NaN may also be a value).
 
     Parameters
     ----------
@@ -137,12 +137,13 @@ class Column:
         had_none = not self.kind
         if changed:
             self._become(wanted, n)
-        if wanted in {"i", "b"} and missing and self.mask is None:
+        if wanted in _DTYPES and missing and self.mask is None:
             self.mask = np.zeros(len(self.buffer), dtype=bool)
             self.mask[:n] = had_none
-            # Frames that were handed out lie over the buffer without a mask; the masked ones get their own.
-            self.buffer = self.buffer.copy()
-            changed = True
+            if wanted != "f":
+                # Frames that were handed out lie over the buffer without a mask; the masked ones get their own.
+                self.buffer = self.buffer.copy()
+                changed = True
         return changed
 
     def _become(self, kind: str, n: int) -> None:
@@ -152,6 +153,9 @@ class Column:
             fresh[:n] = self.buffer[:n]
             if self.mask is not None:
                 fresh[:n][self.mask[:n]] = np.nan if kind == "f" else None
+            if kind == "f":
+                self.buffer, self.kind = fresh, kind
+                return
         self.buffer, self.kind, self.mask = fresh, kind, None
 
 
@@ -202,7 +206,8 @@ def own_cells(frame: pd.DataFrame, at: int, column: Column, start: int) -> None:
     cells = np.empty(len(frame), dtype=object)
     for row, value in enumerate(column.buffer[start : start + len(frame)]):
         cells[row] = own_copy(value)
-    frame.isetitem(at, pd.Series(cells, index=frame.index, dtype=object, copy=False))
+    series: Any = pd.Series(cells, index=frame.index, dtype=object, copy=False)
+    frame.isetitem(at, series)
 
 
 def frame_over(labels: Sequence[str], columns: Sequence[Column], keys: Array, *, shared: bool) -> pd.DataFrame:
@@ -228,7 +233,7 @@ def frame_over(labels: Sequence[str], columns: Sequence[Column], keys: Array, *,
 
 
 def _witness(frame: pd.DataFrame, index: "pd.Series[Any]") -> None:
-    for manager in (frame._mgr, index._mgr):  # type: ignore[attr-defined]  # noqa: SLF001 - pandas has no public way
+    for manager in (frame._mgr, index._mgr):  # noqa: SLF001 - pandas has no public way
         for block in manager.blocks:
             block.refs.add_index_reference(_WITNESS)
 
@@ -295,5 +300,7 @@ def _part_values(part: "pd.Series[Any] | int", kind: str, own: str) -> Array:
     if kind == "f":
         return part.to_numpy(dtype=np.float64, na_value=np.nan)
     if own in {"i", "b"}:
-        return part.to_numpy(dtype=object, na_value=None)
+        values: Array = part.astype(object).to_numpy(copy=True)
+        values[part.isna().to_numpy()] = None
+        return values
     return np.asarray(part, dtype=object)

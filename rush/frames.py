@@ -198,7 +198,7 @@ def _columns_of(rows: list[Row]) -> "Iterable[tuple[Name, list[Any]]]":
             continue
         if all(d is not None and d.keys() == first.keys() for d in dicts):
             for inner in first:
-                yield (group, inner), [d[inner] for d in dicts]
+                yield (group, inner), [d[inner] for d in dicts]  # type: ignore[index]  # none is None here
         else:
             for inner in dict.fromkeys(inner for d in dicts if d for inner in d):
                 yield (group, inner), [d.get(inner) if d else None for d in dicts]
@@ -224,7 +224,8 @@ def frame_of(rows: Sequence[Row], fields: Sequence[str], states: Sequence[str] |
         from rush.columns import TEXT
 
         kept = [state for state, good in zip(states, valid, strict=True) if good]
-        frame.insert(0, "state", pd.array(kept, dtype=TEXT))
+        column: Any = pd.array(kept, dtype=TEXT)
+        frame.insert(0, "state", column)
     return frame
 
 
