@@ -1,0 +1,165 @@
+"""Worker loops for the tests of supervisors; workers import this module, so it imports little."""
+
+import os
+import random
+import signal
+import sys
+import time
+
+
+def idle(worker):
+    while not worker.terminated:
+        worker.pop_task(timeout=None)
+
+
+def stubborn(worker, until=None):
+    """Go on whatever one is told; with `until` say first, in that file, that the loop has begun."""
+    if until is not None:
+        touch(until)
+    while True:
+        time.sleep(0.05)
+
+
+def returns(worker):
+    return None
+
+
+def obey(worker):
+    """Do what each task says."""
+    while not worker.terminated:
+        task = worker.pop_task(timeout=None)
+        if task is None:
+            continue
+        do(**task.xs)
+        worker.finish_tasks([task.key], [{"pid": os.getpid()}])
+
+
+def own_task(worker, timeout=None, seconds=60.0):
+    """Begin a task of one's own, once, and sleep in it; a fresh loop idles."""
+    if not worker.n_tasks:
+        worker.push_running_tasks([{"x": 1}], timeout=timeout)
+        time.sleep(seconds)
+    idle(worker)
+
+
+def ends(worker, how, value=None):
+    do(how, value)
+
+
+def ends_first(worker, folder, how, value=None):
+    """End badly the first time, and idle from the second on."""
+    if touch(os.path.join(folder, worker.worker_id)):
+        do(how, value)
+    idle(worker)
+
+
+def do(how, value=None):
+    if how == "raise":
+        raise ValueError(value)
+    if how == "exit":
+        sys.exit(value)
+    if how == "vanish":
+        os._exit(value)
+    if how == "signal":
+        os.kill(os.getpid(), value)
+        time.sleep(10)
+    if how == "complain":
+        print("first complaint", file=sys.stderr)
+        print(value, file=sys.stderr)
+        os._exit(1)
+    if how == "sleep":
+        time.sleep(value)
+    if how == "sleep_at":
+        touch(value)
+        time.sleep(60)
+    if how == "hold":
+        hold(value)
+
+
+def hold(seconds):
+    """Compute in one C call that never lets go of the interpreter's lock, for about so many seconds."""
+    end = time.monotonic() + seconds
+    digits = 2**14
+    while True:
+        began = time.monotonic()
+        pow(3, 7**digits, 10**digits)
+        took = time.monotonic() - began
+        if time.monotonic() >= end:
+            return
+        if took < seconds / 8:
+            digits *= 2
+
+
+def touch(path):
+    """Make a file; say whether it was not there."""
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return False
+    return True
+
+
+def say(worker, **values):
+    """Store something about this loop where the test finds it."""
+    worker.push_finished_tasks([{"x": worker.worker_id}], [values])
+
+
+def tell_random(worker):
+    import numpy
+
+    say(worker, plain=random.random(), numpy=float(numpy.random.random()))
+    idle(worker)
+
+
+def tell_process(worker):
+    say(
+        worker,
+        pid=os.getpid(),
+        parent=os.getppid(),
+        group=os.getpgid(0),
+        remaining=worker.remaining_time,
+        devices=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        rocm=os.environ.get("ROCR_VISIBLE_DEVICES"),
+    )
+    idle(worker)
+
+
+def tell_output(worker):
+    print("out of the loop")
+    print("err of the loop", file=sys.stderr)
+    os.write(2, b"raw bytes\n")
+    idle(worker)
+
+
+def tell_terminated(worker, folder):
+    touch(os.path.join(folder, "began"))
+    while not worker.terminated:
+        time.sleep(0.005)
+    touch(os.path.join(folder, "terminated"))
+
+
+def log_something(worker):
+    import logging
+
+    logging.getLogger("campaign").warning("a word from %s", worker.worker_id)
+    returns(worker)
+
+
+def with_child(worker):
+    """Start a process of one's own that outlives a loop that is not careful."""
+    import subprocess
+
+    child = subprocess.Popen(["sleep", "300"])
+    say(worker, child=child.pid)
+    idle(worker)
+
+
+def cost_of_terminated(worker):
+    began = time.perf_counter()
+    for _ in range(1000):
+        worker.terminated  # noqa: B018 - its cost is the point
+    say(worker, seconds=(time.perf_counter() - began) / 1000)
+
+
+SEGV = int(signal.SIGSEGV)
+KILL = int(signal.SIGKILL)
