@@ -36,5 +36,5 @@ def test_an_unknown_template_is_an_error_with_the_near_match():
 def test_a_users_template_is_read_from_its_path(tmp_path):
     (tmp_path / "mine.sh").write_text("mine {{x}}")
     assert load_template(str(tmp_path / "mine.sh")) == "mine {{x}}"
-    with pytest.raises(ConfigError, match="other.sh"):
+    with pytest.raises(ConfigError, match=r"other\.sh"):
         load_template(str(tmp_path / "other.sh"))

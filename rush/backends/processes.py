@@ -133,6 +133,6 @@ def _ticks(pid: int) -> str:
 @cache
 def _namespace() -> str:
     try:
-        return os.readlink("/proc/self/ns/pid")
+        return str(Path("/proc/self/ns/pid").readlink())
     except OSError:
         return ""

@@ -84,7 +84,7 @@ class Contact:
                 log.warning("the server is away: %s", error)
             self._interrupted = True
             self._away_since = self._away_since or began
-            self.retry_at = time.monotonic() + self._pause * random.uniform(0.7, 1.0)  # noqa: S311 - not for secrets
+            self.retry_at = time.monotonic() + self._pause * random.uniform(0.7, 1.0)
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
             self._stop_listening()
             return None

@@ -44,12 +44,12 @@ class Walltime:
         return self.ends_at - self._margin - self._offset
 
     def kill_at(self, grace: float) -> float:
-        """Give when to kill what has not stopped: after the grace period, or shortly before the limit if that is later."""
+        """Give when to kill what has not stopped: after the grace period, or later, shortly before the limit."""
         self.drained = True
         end = (self.ends_at or 0.0) - self._offset
         return max(time.monotonic() + min(grace, self._margin), end - min(LAST_MOMENT, self._margin / 2))
 
-    def overran(self, busy: bool, since: float) -> bool:  # noqa: FBT001 - as the slot gives it
+    def overran(self, busy: bool, since: float) -> bool:
         """Say whether a task had nine tenths of the limit and still did not end: it is to blame, not the limit."""
         if not busy or self.ends_at is None:
             return False

@@ -51,7 +51,8 @@ def check_versions(spec: LoopSpec) -> str | None:
 
     for what, theirs, ours in (("Python", spec.python, platform.python_version()), ("rush", spec.rush, rush_version())):
         if theirs and _series(theirs) != _series(ours):
-            return f"the worker runs {what} {ours}, but the process that started it {what} {theirs}; both need {_series(theirs)}"
+            needed = _series(theirs)
+            return f"the worker runs {what} {ours}, but the process that started it {what} {theirs}; both need {needed}"
     return None
 
 
@@ -71,7 +72,7 @@ def run_child(
         code = _run(assignment, index, slots, news, loop)
     except SystemExit as leaving:
         code = _exit_code(leaving, news, index)
-    except BaseException as error:  # noqa: BLE001 - the last word of a process
+    except BaseException as error:
         traceback.print_exc()
         name = type(error).__name__
         tell(news, "error", index=index, reason=f"{name}: {error}"[:2000] if str(error) else name)
@@ -90,7 +91,7 @@ def _exit_code(leaving: SystemExit, news: socket.socket, index: int) -> int:
         return 0
     if isinstance(leaving.code, int):
         return leaving.code & 0xFF
-    print(leaving.code, file=sys.stderr)  # noqa: T201 - what Python does with it
+    print(leaving.code, file=sys.stderr)
     tell(news, "error", index=index, reason=f"SystemExit: {leaving.code}"[:2000])
     return 1
 
@@ -153,7 +154,7 @@ def _redirect(assignment: Assignment, worker_id: str) -> None:
     spec = assignment.spec
     paths = assignment.output_paths(worker_id)
     for name, folder in (("output_log", spec.output_log), ("message_log", spec.message_log)):
-        if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - plain check
+        if folder is not None and not os.path.isdir(folder):
             raise ConfigError(f"{name} must be a folder that exists on the worker's host, got {folder!r}")
     for stream, descriptor, path in ((sys.stdout, 1, paths[0]), (sys.stderr, 2, paths[1])):
         stream.flush()
@@ -164,9 +165,9 @@ def _redirect(assignment: Assignment, worker_id: str) -> None:
         with contextlib.suppress(AttributeError, OSError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if spec.output_log:
-        print(f"output log of worker {worker_id}")  # noqa: T201 - the file's first line
+        print(f"output log of worker {worker_id}")
     if spec.message_log:
-        print(f"message log of worker {worker_id}", file=sys.stderr)  # noqa: T201 - the file's first line
+        print(f"message log of worker {worker_id}", file=sys.stderr)
 
 
 def reseed() -> None:
@@ -206,7 +207,7 @@ def main() -> None:
 
     index, parent, memory, line = map(int, sys.argv[1:])
     die_with_parent(parent)
-    assignment: Assignment = pickle.loads(_standard_input())  # noqa: S301 - from the zygote, on an inherited file
+    assignment: Assignment = pickle.loads(_standard_input())
     slots = Slots(len(assignment.worker_ids), memory)
     news = socket.socket(fileno=line)
     loop: Loop
@@ -220,7 +221,7 @@ def main() -> None:
 
 
 def _standard_input() -> bytes:
-    """Read the file at standard input from its beginning, wherever others have read to, and put nothing in its place."""
+    """Read the file at standard input from its beginning, wherever others have read to, and leave nothing there."""
     size, content = os.fstat(0).st_size, bytearray()
     while len(content) < size:
         content += os.pread(0, size - len(content), len(content))

@@ -15,7 +15,7 @@ class News:
 
     def __init__(self) -> None:
         self.reader, self.writer = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self.reader.setblocking(False)
+        self.reader.settimeout(0)
 
     def read_all(self) -> list[dict[str, Any]]:
         """Give the messages that have arrived."""

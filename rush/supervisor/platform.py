@@ -31,7 +31,7 @@ def offer_to_die_first() -> None:
 
 
 def reap(pid: int) -> int | None:
-    """Give the exit code of a child that has ended, after killing what is left of its process group; None if it lives."""
+    """Give the exit code of a child that has ended, after killing the rest of its process group; None if it lives."""
     if hasattr(os, "waitid"):
         # While it has not been reaped its id, and so its group's, cannot be anybody else's.
         if os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:

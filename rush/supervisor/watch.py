@@ -17,7 +17,6 @@ from rush.model import Ending, StopKind
 from rush.store import Beat
 from rush.supervisor.contact import Contact, Report
 
-
 _OFF = b"off\n"
 _DYING = 5.0
 

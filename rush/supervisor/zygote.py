@@ -78,7 +78,7 @@ def _main(
         if nursery is not None:
             _serve(nursery, orders)
             code = 0
-    except BaseException:  # noqa: BLE001 - the last word of a process
+    except BaseException:
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -104,7 +104,7 @@ def _load(assignment: Assignment, slots: Slots, news: socket.socket) -> "_Nurser
         return _Nursery(assignment, slots, news, None)
     try:
         loop = load_loop(assignment.spec, Codec(assignment.config.signing_key))
-    except BaseException as error:  # noqa: BLE001 - user code may raise anything
+    except BaseException as error:
         tell(news, "unusable", reason=f"{type(error).__name__}: {error}"[:2000], tail=traceback.format_exc()[-8000:])
         return None
     gc.collect()
@@ -113,7 +113,7 @@ def _load(assignment: Assignment, slots: Slots, news: socket.socket) -> "_Nurser
 
 
 class _Nursery:
-    """Starts loops, by forking or, where there is none that could be forked, in interpreters of their own; reaps them."""
+    """Starts loops, by forking or, where none can be forked, in interpreters of their own; reaps them."""
 
     def __init__(self, assignment: Assignment, slots: Slots, news: socket.socket, loop: Loop | None) -> None:
         self._assignment = assignment
@@ -152,7 +152,7 @@ class _Nursery:
 
     def _spawn(self, index: int, parent: int) -> int:
         if self._pickled is None:
-            self._pickled = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as there are loops to start
+            self._pickled = tempfile.TemporaryFile()
             pickle.dump(self._assignment, self._pickled)
             self._pickled.flush()
         memory, line = self._slots.descriptor, self._news.fileno()
@@ -198,9 +198,8 @@ def _cannot_fork() -> bool:
     if threading.active_count() > 1:
         return True
     with contextlib.suppress(OSError):
-        opened = (os.readlink(f"/proc/self/fd/{name}") for name in os.listdir("/proc/self/fd"))  # noqa: PTH208
-        with contextlib.suppress(FileNotFoundError):
-            if any(path.startswith("/dev/nvidia") for path in opened):
-                return True
+        opened = [os.path.realpath(entry) for entry in Path("/proc/self/fd").iterdir()]
+        if any(path.startswith("/dev/nvidia") for path in opened):
+            return True
     torch = sys.modules.get("torch")
     return bool(torch is not None and torch.cuda.is_initialized())

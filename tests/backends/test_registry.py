@@ -84,5 +84,5 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it():
 def test_the_module_has_no_other_names():
     import rush.backends
 
-    with pytest.raises(AttributeError, match="Slrum"):
-        rush.backends.Slrum  # noqa: B018 - the access is the point
+    with pytest.raises(AttributeError, match=r"Slrum"):
+        rush.backends.Slrum
