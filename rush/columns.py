@@ -181,6 +181,8 @@ def text_array(buffer: Array) -> Any:
 
 def is_mutable(value: Any) -> bool:
     """Whether the holder of a cell could change the value itself."""
+    if type(value) is tuple:
+        return any(map(is_mutable, value))
     return type(value) not in _IMMUTABLE and not isinstance(value, np.generic)
 
 
