@@ -85,7 +85,9 @@ class _Watch:
             msgspec.msgpack.decode(bytes.fromhex(line.decode()))
         )
         self._contact = Contact(RedisConfig.from_secret(secret), self._network, f"watch-{self._worker}")
-        self._process = psutil.Process(pid)
+        self._process: psutil.Process | None = None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            self._process = psutil.Process(pid)
 
     def run(self) -> None:
         self._contact.attempt(self._contact.store.learn_epoch)
@@ -120,6 +122,8 @@ class _Watch:
             time.sleep(0.01)
 
     def _alive(self) -> bool:
+        if self._process is None:
+            return False
         with contextlib.suppress(psutil.NoSuchProcess):
             return self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE
         return False
@@ -128,7 +132,7 @@ class _Watch:
         reply = self._contact.beat([Beat(self._worker, self._incarnation, self._expire)])
         if reply is None:
             return False
-        if reply.stops.get(self._worker) is StopKind.KILL:
+        if reply.stops.get(self._worker) is StopKind.KILL and self._process is not None:
             self._process.send_signal(signal.SIGKILL)
             self._process.wait()
         return True

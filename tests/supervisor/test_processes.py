@@ -84,7 +84,7 @@ def test_100_idle_loops_start_within_2_s_and_share_their_memory(net):
     took = time.monotonic() - began
     supervisor = psutil.Process(supervisor_of(net, workers[0]))
     unshared = sum(process.memory_full_info().uss for process in [supervisor, *supervisor.children(recursive=True)])
-    print(f"100 loops: {took:.2f} s, {unshared / 2**20:.0f} MiB unshared")
+    print(f"100 loops: {took:.2f} s, {unshared / 2**20:.0f} MiB unshared")  # noqa: T201 - for who measures
     net.stop_workers("terminate")
     waits(lambda: not net.n_running_workers, 20)
     assert took < 4.0  # the goal of 2 s is measured alone
