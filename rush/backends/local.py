@@ -134,7 +134,7 @@ class Local(Backend):
 def _module_paths() -> list[str]:
     """Let workers find the modules that lie beside the manager's script, as it does itself."""
     installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
-    paths = [path for path in sys.path if path and not path.startswith(installed) and os.path.isdir(path)]
+    paths = [path for path in sys.path if path and not path.startswith(installed) and os.path.isdir(path)]  # noqa: PTH112
     return [word for path in paths for word in ("--path", path)]
 
 

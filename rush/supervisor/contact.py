@@ -84,7 +84,7 @@ class Contact:
                 log.warning("the server is away: %s", error)
             self._interrupted = True
             self._away_since = self._away_since or began
-            self.retry_at = time.monotonic() + self._pause * random.uniform(0.7, 1.0)
+            self.retry_at = time.monotonic() + self._pause * random.uniform(0.7, 1.0)  # noqa: S311 - not for secrets
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
             self._stop_listening()
             return None
@@ -139,7 +139,7 @@ class Contact:
                 if self.attempt(lambda report=report: self._bury(report)) is None:  # type: ignore[misc]
                     return
             except RushError as error:
-                log.error("the end of worker %s could not be stored: %s", report.worker_id, error)
+                log.error("the end of worker %s could not be stored: %s", report.worker_id, error)  # noqa: TRY400 - no bug
             self.reports.pop(0)
             if report.then is not None:
                 report.then()

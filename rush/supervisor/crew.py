@@ -154,7 +154,7 @@ class Crew:
         self.failed = True
         self.closing = self.closing or reason
         if tail:
-            print(tail, file=sys.stderr)
+            print(tail, file=sys.stderr)  # noqa: T201 - for the log file
         for loop in self.alive:
             if loop.pid is None and not loop.respawning:
                 self._over(loop, Ending(reason, uses_try=False, tail=tail))
@@ -187,8 +187,8 @@ class Crew:
         for loop in self.loops:
             for path in self._assignment.output_paths(loop.worker_id):
                 with contextlib.suppress(OSError):
-                    if os.path.getsize(path) == 0:
-                        os.unlink(path)
+                    if os.path.getsize(path) == 0:  # noqa: PTH202 - plain check
+                        os.unlink(path)  # noqa: PTH108 - as above
 
     def _new_zygote(self) -> Zygote:
         self._zygotes += 1
@@ -209,7 +209,7 @@ class Crew:
             self.failed = self.failed or not ending.respawn
             self._over(loop, loop.ending or ending)
 
-    def _note(self, loop: LoopState, message: dict[str, Any]) -> None:
+    def _note(self, loop: LoopState, message: dict[str, Any]) -> None:  # noqa: C901 - one case a kind of news
         match message["kind"]:
             case "started":
                 loop.pid = message["pid"]
@@ -257,7 +257,7 @@ class Crew:
         if not tail and loop.incarnation is None and self._zygote is not None:
             tail = self._zygote.tail(TAIL_LINES)
         if tail:
-            print(tail, file=sys.stderr)
+            print(tail, file=sys.stderr)  # noqa: T201 - for the log file
         return tail
 
     def _over(self, loop: LoopState, ending: Ending) -> None:

@@ -49,7 +49,7 @@ class Walltime:
         end = (self.ends_at or 0.0) - self._offset
         return max(time.monotonic() + min(grace, self._margin), end - min(LAST_MOMENT, self._margin / 2))
 
-    def overran(self, busy: bool, since: float) -> bool:
+    def overran(self, busy: bool, since: float) -> bool:  # noqa: FBT001 - as the slot gives it
         """Say whether a task had nine tenths of the limit and still did not end: it is to blame, not the limit."""
         if not busy or self.ends_at is None:
             return False

@@ -72,7 +72,7 @@ def run_child(
         code = _run(assignment, index, slots, news, loop)
     except SystemExit as leaving:
         code = _exit_code(leaving, news, index)
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - the last word of a process
         traceback.print_exc()
         name = type(error).__name__
         tell(news, "error", index=index, reason=f"{name}: {error}"[:2000] if str(error) else name)
@@ -91,7 +91,7 @@ def _exit_code(leaving: SystemExit, news: socket.socket, index: int) -> int:
         return 0
     if isinstance(leaving.code, int):
         return leaving.code & 0xFF
-    print(leaving.code, file=sys.stderr)
+    print(leaving.code, file=sys.stderr)  # noqa: T201 - what Python does with it
     tell(news, "error", index=index, reason=f"SystemExit: {leaving.code}"[:2000])
     return 1
 
@@ -154,7 +154,7 @@ def _redirect(assignment: Assignment, worker_id: str) -> None:
     spec = assignment.spec
     paths = assignment.output_paths(worker_id)
     for name, folder in (("output_log", spec.output_log), ("message_log", spec.message_log)):
-        if folder is not None and not os.path.isdir(folder):
+        if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - plain check
             raise ConfigError(f"{name} must be a folder that exists on the worker's host, got {folder!r}")
     for stream, descriptor, path in ((sys.stdout, 1, paths[0]), (sys.stderr, 2, paths[1])):
         stream.flush()
@@ -165,9 +165,9 @@ def _redirect(assignment: Assignment, worker_id: str) -> None:
         with contextlib.suppress(AttributeError, OSError):
             stream.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     if spec.output_log:
-        print(f"output log of worker {worker_id}")
+        print(f"output log of worker {worker_id}")  # noqa: T201 - the file's first line
     if spec.message_log:
-        print(f"message log of worker {worker_id}", file=sys.stderr)
+        print(f"message log of worker {worker_id}", file=sys.stderr)  # noqa: T201 - the file's first line
 
 
 def reseed() -> None:
@@ -207,13 +207,13 @@ def main() -> None:
 
     index, parent, memory, line = map(int, sys.argv[1:])
     die_with_parent(parent)
-    assignment: Assignment = pickle.loads(_standard_input())
+    assignment: Assignment = pickle.loads(_standard_input())  # noqa: S301 - from the zygote, on an inherited file
     slots = Slots(len(assignment.worker_ids), memory)
     news = socket.socket(fileno=line)
     loop: Loop
     try:
         loop = load_loop(assignment.spec, Codec(assignment.config.signing_key))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - the last word of a process
         _redirect(assignment, assignment.worker_ids[index])
         tell(news, "error", index=index, reason=f"{type(error).__name__}: {error}"[:2000])
         raise

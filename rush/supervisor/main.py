@@ -281,7 +281,7 @@ class Supervisor:
             self._cancel(key, worker)
 
     def _cancel(self, key: str, worker: str) -> None:
-        """End the loop that is still at work on a cancelled task: it is frozen while the store is asked whether it is."""
+        """End the loop that is still at work on a cancelled task: it is frozen while the store is asked."""
         crew, store = self._crew, self._contact.store
         for loop in crew.alive:
             if loop.worker_id != worker or loop.pid is None or loop.ending is not None:

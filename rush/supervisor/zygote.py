@@ -78,7 +78,7 @@ def _main(
         if nursery is not None:
             _serve(nursery, orders)
             code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - the last word of a process
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
@@ -104,7 +104,7 @@ def _load(assignment: Assignment, slots: Slots, news: socket.socket) -> "_Nurser
         return _Nursery(assignment, slots, news, None)
     try:
         loop = load_loop(assignment.spec, Codec(assignment.config.signing_key))
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001 - user code may raise anything
         tell(news, "unusable", reason=f"{type(error).__name__}: {error}"[:2000], tail=traceback.format_exc()[-8000:])
         return None
     gc.collect()
@@ -152,7 +152,7 @@ class _Nursery:
 
     def _spawn(self, index: int, parent: int) -> int:
         if self._pickled is None:
-            self._pickled = tempfile.TemporaryFile()
+            self._pickled = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as there are loops to start
             pickle.dump(self._assignment, self._pickled)
             self._pickled.flush()
         memory, line = self._slots.descriptor, self._news.fileno()
