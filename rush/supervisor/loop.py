@@ -213,7 +213,7 @@ def main() -> None:
     loop: Loop
     try:
         loop = load_loop(assignment.spec, Codec(assignment.config.signing_key))
-    except BaseException as error:  # noqa: BLE001 - the last word of a process
+    except BaseException as error:
         _redirect(assignment, assignment.worker_ids[index])
         tell(news, "error", index=index, reason=f"{type(error).__name__}: {error}"[:2000])
         raise

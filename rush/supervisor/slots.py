@@ -41,7 +41,7 @@ class Slots:
 
     def barred(self, index: int) -> bool:
         """Whether the loop must not begin."""
-        return self._memory[index * SIZE] == 2  # noqa: PLR2004 - what `bar` writes
+        return self._memory[index * SIZE] == 2
 
     def tell_to_stop(self, index: int) -> None:
         """Set the flag that makes `worker.terminated` true."""
