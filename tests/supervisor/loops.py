@@ -48,7 +48,7 @@ def ends(worker, how, value=None):
 
 def ends_first(worker, folder, how, value=None):
     """End badly the first time, and idle from the second on."""
-    if touch(os.path.join(folder, worker.worker_id)):
+    if touch(os.path.join(folder, worker.worker_id)):  # noqa: PTH118
         do(how, value)
     idle(worker)
 
@@ -64,8 +64,8 @@ def do(how, value=None):
         os.kill(os.getpid(), value)
         time.sleep(10)
     if how == "complain":
-        print("first complaint", file=sys.stderr)
-        print(value, file=sys.stderr)
+        print("first complaint", file=sys.stderr)  # noqa: T201
+        print(value, file=sys.stderr)  # noqa: T201
         os._exit(1)
     if how == "sleep":
         time.sleep(value)
@@ -105,9 +105,9 @@ def say(worker, **values):
 
 
 def tell_random(worker):
-    import numpy
+    import numpy as np
 
-    say(worker, plain=random.random(), numpy=float(numpy.random.random()))
+    say(worker, plain=random.random(), numpy=float(np.random.random()))  # noqa: NPY002 - the seed that forks share
     idle(worker)
 
 
@@ -125,17 +125,17 @@ def tell_process(worker):
 
 
 def tell_output(worker):
-    print("out of the loop")
-    print("err of the loop", file=sys.stderr)
+    print("out of the loop")  # noqa: T201
+    print("err of the loop", file=sys.stderr)  # noqa: T201
     os.write(2, b"raw bytes\n")
     idle(worker)
 
 
 def tell_terminated(worker, folder):
-    touch(os.path.join(folder, "began"))
+    touch(os.path.join(folder, "began"))  # noqa: PTH118
     while not worker.terminated:
         time.sleep(0.005)
-    touch(os.path.join(folder, "terminated"))
+    touch(os.path.join(folder, "terminated"))  # noqa: PTH118
 
 
 def log_something(worker):

@@ -78,7 +78,7 @@ def test_a_crashed_loop_is_started_anew_as_often_as_max_restarts_says(net, tmp_p
     assert reason_of(net, worker) == "exited with code 3"
     assert net._store.workers()[0].worker_id == worker
     (phoenix,) = start(net, loops.ends_first, max_restarts=1, folder=str(tmp_path), how="signal", value=loops.SEGV)
-    waits(lambda: (tmp_path / phoenix).exists())
+    waits((tmp_path / phoenix).exists)
     first = loop_of(net, phoenix)
     waits(lambda: loop_of(net, phoenix) != first or alive(loop_of(net, phoenix)))
     waits(lambda: phoenix in net._store.incarnations([phoenix]))

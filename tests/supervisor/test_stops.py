@@ -68,7 +68,7 @@ def test_a_second_sigterm_kills_at_once(net):
     (worker,) = start(net, loops.stubborn)
     supervisor, loop = supervisor_of(net, worker), loop_of(net, worker)
     os.kill(supervisor, signal.SIGTERM)
-    waits(lambda: net._store.running_workers())
+    waits(net._store.running_workers)
     began = time.monotonic()
     os.kill(supervisor, signal.SIGTERM)
     assert "SIGTERM" in reason_of(net, worker)
