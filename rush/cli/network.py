@@ -43,10 +43,7 @@ def show_(network: NetworkId, url: Url = None, output: Output = Format.TEXT) -> 
         store.close()
     text = listing({"network": network, **counts})
     if workers:
-        columns = [
-            column for column in ("worker_id", "state", "hostname", "pid", "backend", "reason") if column in workers[0]
-        ]
-        text += "\n\n" + table(workers, columns)
+        text += "\n\n" + table(workers, WORKER_COLUMNS)
     show({"network": network, **counts, "workers": workers}, text, output)
 
 

@@ -35,12 +35,7 @@ def list_(network: NetworkId, url: Url = None, output: Output = Format.TEXT) -> 
         rows = [asdict(worker) for worker in store.workers()]
     finally:
         store.close()
-    columns = [
-        column
-        for column in ("worker_id", "state", "hostname", "pid", "backend", "reason")
-        if rows and column in rows[0]
-    ]
-    show(rows, table(rows, columns) if rows else "no workers", output)
+    show(rows, table(rows, WORKER_COLUMNS) if rows else "no workers", output)
 
 
 @app.command()
