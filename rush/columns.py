@@ -305,4 +305,4 @@ def _part_values(part: "pd.Series[Any] | int", kind: str, own: str) -> Array:
         values: Array = part.astype(object).to_numpy(copy=True)
         values[part.isna().to_numpy()] = None
         return values
-    return np.asarray(part, dtype=object)
+    return part.to_numpy(dtype=object)
