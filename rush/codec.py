@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime as dt
+import functools
 import gc
 import hashlib
 import hmac
@@ -93,10 +94,10 @@ class Codec:
         """Encode why a task failed: an exception, a dict with a ``message``, a str, or None."""
         plain: dict[str, Any] = {"message": "Task failed", "type": None, "traceback": None}
         if isinstance(condition, BaseException):
-            plain["message"] = str(condition)
+            plain["message"] = _message(condition)
             plain["type"] = type(condition).__name__
             plain["traceback"] = "".join(traceback.format_exception(condition))
-        elif isinstance(condition, Mapping):
+        elif isinstance(condition, Mapping) and "message" in condition:
             plain.update(condition)
         elif isinstance(condition, str):
             plain["message"] = condition
@@ -266,6 +267,13 @@ class Codec:
         return self._key
 
 
+def _message(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - a broken message must not hide that the task failed
+        return f"{type(error).__name__}, whose message cannot be read"
+
+
 def _encodable(text: str) -> bool:
     if text.isascii():
         return True
@@ -301,6 +309,9 @@ def _culprit(value: Any) -> str:
     if not (isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], dict)):
         return f"a {type(value).__qualname__}"
     loop, arguments = value
+    while isinstance(loop, functools.partial):
+        arguments = {**dict(enumerate(loop.args, 1)), **loop.keywords, **arguments}
+        loop = loop.func
     for name, argument in arguments.items():
         if not _can_pickle(argument):
             return f"the argument {name!r} ({type(argument).__qualname__})"

@@ -46,7 +46,10 @@ def _array_bytes(array: Any) -> bytes | None:
     import numpy as np
 
     dtype = array.dtype
-    if type(array) is not np.ndarray or dtype.kind not in "biufcSUmM" or dtype.metadata or np.dtype(dtype.str) != dtype:
+    if type(array) is not np.ndarray or dtype.kind not in "biufcSUmM" or dtype.metadata:
+        return None
+    if np.dtype(dtype.str).char != dtype.char:
+        # The name stands for another type of the same layout, like that of a long long.
         return None
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     data = array.tobytes(order="F" if fortran else "C")
@@ -117,7 +120,8 @@ def pack(value: Any, encode: Encode) -> msgspec.msgpack.Ext | None:  # noqa: C90
         scalar = isinstance(value, numpy.generic)
         if scalar and kind is not value.dtype.type:
             return None
-        packed = _text_bytes(value) if kind in {numpy.str_, numpy.bytes_} else _array_bytes(numpy.asarray(value))
+        array = numpy.asarray(value) if scalar else value
+        packed = _text_bytes(value) if kind in {numpy.str_, numpy.bytes_} else _array_bytes(array)
         return None if packed is None else msgspec.msgpack.Ext(SCALAR if scalar else ARRAY, packed)
     return None
 

@@ -28,10 +28,7 @@ class Keys:
 
     def __init__(self, network_id: str) -> None:
         self.prefix = f"rush:{{{network_id}}}:".encode()
-        for name in (
-            "meta sessions workers ended beats vitals suspects stops tasks tries queue running log index failed"
-            " bell cancels user ears events loops logs placements"
-        ).split():
+        for name in Keys.__annotations__:
             setattr(self, name, self.prefix + name.encode())
 
     meta: bytes

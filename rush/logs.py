@@ -93,7 +93,9 @@ class RedisHandler(logging.Handler):
                     )
                 )
             )
-            urgent = record.levelno >= self._flush_level or (self._should_flush is not None and self._should_flush(record))
+            urgent = record.levelno >= self._flush_level or (
+                self._should_flush is not None and self._should_flush(record)
+            )
             if urgent or len(self._records) > self._buffer_size:
                 self.flush()
         except Exception:  # noqa: BLE001 - logging must not break what logs

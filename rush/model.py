@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
 
 class TaskState(enum.StrEnum):
@@ -41,7 +41,7 @@ class TaskKey(str):
     __slots__ = ("attempt",)
     attempt: int
 
-    def __new__(cls, key: str, attempt: int) -> "TaskKey":
+    def __new__(cls, key: str, attempt: int) -> Self:
         """Make the key of one attempt."""
         self = super().__new__(cls, key)
         self.attempt = attempt

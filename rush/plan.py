@@ -137,7 +137,7 @@ def setting(name: str, argument: Any, default: Any = None) -> Any:
 
 
 def find_config(argument: "RedisConfig | str | redis.Redis | None") -> RedisConfig:
-    """Find the server: argument, plan, RUSH_URL, REDIS_URL, settings files, one started before, else a new private one."""
+    """Find the server: argument, plan, environment, settings files, one started before, else a new private one."""
     config = setting("config", None if argument is None else as_config(argument))
     if config is not None:
         return as_config(config)
@@ -170,4 +170,12 @@ def check_log_levels(levels: Mapping[str, str] | None) -> None:
             raise ValueError(f"log_levels must map logger names to one of {', '.join(known)}; got {name!r}: {level!r}")
 
 
-__all__ = ["MAX_OBJECT_SIZE", "find_config", "remove_rush_plan", "rush_available", "rush_config", "rush_plan", "setting"]
+__all__ = [
+    "MAX_OBJECT_SIZE",
+    "find_config",
+    "remove_rush_plan",
+    "rush_available",
+    "rush_config",
+    "rush_plan",
+    "setting",
+]

@@ -21,7 +21,9 @@ def render(template: str, values: Mapping[str, str]) -> str:
     """
     holes = set(_HOLE.findall(template))
     for name in sorted(holes - values.keys()):
-        raise ConfigError(f"the template has a hole {{{{{name}}}}} without a value; values: {', '.join(sorted(values))}")
+        raise ConfigError(
+            f"the template has a hole {{{{{name}}}}} without a value; values: {', '.join(sorted(values))}"
+        )
     for name in sorted(values.keys() - holes):
         raise ConfigError(f"the value {name!r} has no hole {{{{{name}}}}}; holes: {', '.join(sorted(holes))}")
     return _HOLE.sub(lambda match: values[match.group(1)], template)

@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import decimal
 import enum
+import functools
 import math
 import pathlib
 import subprocess
@@ -341,8 +342,37 @@ def test_conditions_say_what_went_wrong():
     assert codec.decode(codec.encode_condition("no"))["message"] == "no"
     assert codec.decode(codec.encode_condition({"message": "m", "code": 3}))["code"] == 3
     assert codec.decode(codec.encode_condition(None))["message"]
-    with pytest.raises(TypeError, match="condition"):
-        codec.encode_condition(3)
+    for neither in (3, {}, {"code": 3}):
+        with pytest.raises(TypeError, match="condition"):
+            codec.encode_condition(neither)
+
+
+def test_an_exception_whose_message_cannot_be_read_is_a_condition_all_the_same():
+    class Mute(Exception):
+        def __str__(self):
+            raise RuntimeError
+
+    condition = codec.decode(codec.encode_condition(Mute()))
+    assert condition["type"] == "Mute"
+    assert "cannot be read" in condition["message"]
+
+
+def test_arrays_of_kinds_of_their_own_stay_what_they_are():
+    masked = codec.decode(codec.encode(np.ma.array([1, 2], mask=[0, 1])))
+    assert type(masked) is np.ma.MaskedArray
+    assert masked.mask.tolist() == [False, True]
+    for value in (np.longlong(3), np.array([1], dtype="q"), np.array([1], dtype="Q"), np.longdouble(1.5)):
+        back = codec.decode(codec.encode(value))
+        assert type(back) is type(value)
+        assert back.dtype.char == value.dtype.char
+    records = np.rec.array([(1, 2.0)], dtype=[("a", int), ("b", float)])
+    assert type(codec.decode(codec.encode(records))) is np.recarray
+
+
+def test_the_bound_argument_of_a_loop_that_cannot_be_pickled_is_named():
+    loop = functools.partial(len, lock=threading.Lock())
+    with pytest.raises(CodecError, match="the argument 'lock'"):
+        codec.dump_object((loop, {}))
 
 
 def test_loops_travel_with_what_they_close_over():

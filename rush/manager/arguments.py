@@ -14,7 +14,9 @@ def listed(value: object, name: str, item: str) -> list[Any]:
     if isinstance(value, (list, tuple)):
         return list(value)
     if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Sequence):
-        raise TypeError(f"{name} must be a list of {item}, got {_shown(value)}; put a single one in a list: [{name[:-1]}]")
+        raise TypeError(
+            f"{name} must be a list of {item}, got {_shown(value)}; put a single one in a list: [{name[:-1]}]"
+        )
     return list(value)
 
 

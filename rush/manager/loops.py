@@ -61,7 +61,7 @@ def bind_loop(loop: WorkerLoop, options: LoopOptions, names: Sequence[str]) -> d
         raise TypeError(f"worker_loop must be a function of a RushWorker, got {loop!r}")
     both = set(options.loop_args or {}) & set(options.kwargs)
     if both:
-        raise TypeError(f"{sorted(both)[0]!r} is given in loop_args and as a keyword; give it once")
+        raise TypeError(f"{min(both)!r} is given in loop_args and as a keyword; give it once")
     arguments = {**(options.loop_args or {}), **options.kwargs}
     try:
         signature = inspect.signature(loop)
@@ -73,10 +73,14 @@ def bind_loop(loop: WorkerLoop, options: LoopOptions, names: Sequence[str]) -> d
         parameters = list(signature.parameters)
         named = getattr(loop, "__name__", repr(loop))
         if not parameters:
-            raise TypeError(f"worker_loop {named}() takes no worker; its first parameter must take the RushWorker") from None
+            raise TypeError(
+                f"worker_loop {named}() takes no worker; its first parameter must take the RushWorker"
+            ) from None
         strange = [name for name in arguments if name not in parameters]
         hint = f" ({unknown_name('option', strange[0], [*parameters[1:], *names])})" if strange else ""
-        raise TypeError(f"worker_loop {named}{signature} cannot be called as {named}(worker, ...): {error}{hint}") from None
+        raise TypeError(
+            f"worker_loop {named}{signature} cannot be called as {named}(worker, ...): {error}{hint}"
+        ) from None
     return arguments
 
 
@@ -158,4 +162,3 @@ def _check_seconds(name: str, value: object, *, more_than_zero: bool) -> None:
         raise TypeError(f"{name} must be a number of seconds, got {value!r}")
     if value < 0 or (more_than_zero and value == 0):
         raise ValueError(f"{name} must be {'more than 0' if more_than_zero else '0 or more'} seconds, got {value!r}")
-

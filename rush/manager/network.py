@@ -21,8 +21,8 @@ _networks: "weakref.WeakSet[Network]" = weakref.WeakSet()
 
 def _after_fork() -> None:
     for network in list(_networks):
-        network._session.after_fork()  # noqa: SLF001 - the fork hook belongs to the class
-        network._tasks = Tasks(network._session)  # noqa: SLF001
+        network._session.after_fork()
+        network._tasks = Tasks(network._session)
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -31,9 +31,7 @@ os.register_at_fork(after_in_child=_after_fork)
 class Network:
     """What a manager and a worker have in common before they touch a task."""
 
-    def __init__(
-        self, network_id: str | None = None, config: "RedisConfig | str | redis.Redis | None" = None
-    ) -> None:
+    def __init__(self, network_id: str | None = None, config: "RedisConfig | str | redis.Redis | None" = None) -> None:
         self._network_id = check_id(network_id, "network_id") if network_id is not None else new_network_id()
         self._config = find_config(config)
         self._connect()

@@ -92,7 +92,9 @@ class TaskReader(TaskWriter):
         """Give the running tasks, in the order of creation."""
         return self._fetch_state(fields, TaskState.RUNNING)
 
-    def fetch_failed_tasks(self, fields: Iterable[str] = ("xs", "xs_extra", "worker_id", "condition")) -> "pd.DataFrame":
+    def fetch_failed_tasks(
+        self, fields: Iterable[str] = ("xs", "xs_extra", "worker_id", "condition")
+    ) -> "pd.DataFrame":
         """Give the failed tasks, in the order of creation."""
         return self._fetch_state(fields, TaskState.FAILED)
 

@@ -1,7 +1,6 @@
 """`Rush`: starts, watches and stops the workers of a network, and reads what they found."""
 
 import contextlib
-import os
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -18,6 +17,8 @@ from rush.plan import check_count, setting
 from rush.store.session import new_epoch
 
 if TYPE_CHECKING:
+    import os
+
     import pandas as pd
     import redis
 
@@ -49,9 +50,7 @@ class Rush(TaskReader):
         The server cannot be reached, refuses the password, or is too old.
     """
 
-    def __init__(
-        self, network_id: str | None = None, config: "RedisConfig | str | redis.Redis | None" = None
-    ) -> None:
+    def __init__(self, network_id: str | None = None, config: "RedisConfig | str | redis.Redis | None" = None) -> None:
         super().__init__(network_id, config)
         self._started: list[str] = []
         self._backends: dict[str, Backend] = {}
@@ -204,7 +203,11 @@ class Rush(TaskReader):
         if n is None and worker_ids is None:
             raise ValueError("wait_for_workers needs n, worker_ids or both")
         check_count(n, "n", optional=True)
-        names = None if worker_ids is None else [check_id(i, "worker_ids") for i in arguments.listed(worker_ids, "worker_ids", "ids")]
+        names = (
+            None
+            if worker_ids is None
+            else [check_id(i, "worker_ids") for i in arguments.listed(worker_ids, "worker_ids", "ids")]
+        )
         if names is not None and n is not None and n > len(names):
             raise ValueError(f"n is {n} but worker_ids has only {len(names)}")
         limit = arguments.seconds(timeout if timeout is not None else setting("start_worker_timeout", None))
@@ -301,7 +304,9 @@ class Rush(TaskReader):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         watching.stop_started(self, LEAVE_GRACE)
 
     def __repr__(self) -> str:
@@ -330,7 +335,13 @@ class Rush(TaskReader):
         }
 
     def _start(
-        self, loop: Callable[..., Any], n_workers: int | None, backend: Backend, options: LoopOptions, *, supervised: bool
+        self,
+        loop: Callable[..., Any],
+        n_workers: int | None,
+        backend: Backend,
+        options: LoopOptions,
+        *,
+        supervised: bool,
     ) -> list[str]:
         count = setting("n_workers", n_workers, 1)
         check_count(count, "n_workers")

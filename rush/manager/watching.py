@@ -52,7 +52,9 @@ def _raise_start_failure(net: "Rush", missing: Sequence[str]) -> None:
     ended = net._store.ended_workers()
     for worker in missing:
         if worker in ended:
-            raise WorkerStartError(_with_tail(f"worker {worker!r} died before it registered: {ended[worker].reason}", ended[worker].tail))
+            raise WorkerStartError(
+                _with_tail(f"worker {worker!r} died before it registered: {ended[worker].reason}", ended[worker].tail)
+            )
     waiting = [p for p in net._store.placements() if set(p.worker_ids) & set(missing)]
     for placement, status in _polled(net, waiting):
         if status.state is not PlacementState.ENDED:
@@ -269,5 +271,3 @@ def worker_table(net: "Rush") -> "pd.DataFrame":
             rows.append((worker, None, placement.host, None, state.value, reason, placement.backend))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"pid": "Int64", "heartbeat": "boolean"})
-
-

@@ -9,8 +9,8 @@ from rush.manager import arguments
 from rush.manager.network import Network
 from rush.model import Task, TaskKey, TaskState
 from rush.store.events import deadline_after, remaining, wait_for_bell
-from rush.store.tasks import NIL, NewTask, Outcome, Popped
 from rush.store.taskkeys import new_task_key
+from rush.store.tasks import NIL, NewTask, Outcome, Popped
 
 log = logging.getLogger("rush")
 
@@ -256,9 +256,15 @@ class TaskWriter(Network):
         list of str
             The keys of the hashes.
         """
-        columns = {n: list(v) if isinstance(v, (list, tuple)) else [v] for n, v in {**(values or {}), **fields}.items() if v is not None}
+        columns = {
+            n: list(v) if isinstance(v, (list, tuple)) else [v]
+            for n, v in {**(values or {}), **fields}.items()
+            if v is not None
+        }
         length = len(keys) if keys is not None else max(map(len, columns.values()), default=0)
-        stretched = {name: arguments.companions(column, length, name, "keys") for name, column in columns.items() if length}
+        stretched = {
+            name: arguments.companions(column, length, name, "keys") for name, column in columns.items() if length
+        }
         names = arguments.task_keys(keys) if keys is not None else [new_task_key() for _ in range(length)]
         taken = [key for key, (state, _) in self._tasks.where(names).items() if state is not None]
         if taken:

@@ -306,7 +306,7 @@ def persist(config: RedisConfig, step: Callable[[], T]) -> T:
                 raise ConnectionFailed(
                     f"cannot reach the server at {config.address} (tried for {config.retry_timeout:g} s): {fault}"
                 ) from fault
-            if not warned and pause > 0.1:  # noqa: PLR2004 - the first hiccups are not worth a line
+            if not warned and pause > 0.1:
                 warned = True
                 log.warning("server at %s: %s; trying again", config.address, fault)
             time.sleep(pause)

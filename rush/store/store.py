@@ -123,7 +123,8 @@ class Store:
         version = fields.get("redis_version", "0")
         if "valkey_version" not in fields and int(version.partition(".")[0]) < OLDEST_SERVER:
             raise ConnectionFailed(
-                f"the server at {self.config.address} is Redis {version}; rush needs Redis {OLDEST_SERVER} or later, or Valkey"
+                f"the server at {self.config.address} is Redis {version}; "
+                f"rush needs Redis {OLDEST_SERVER} or later, or Valkey"
             )
         protocol = self.readers.ask("HGET", self.keys.meta, "protocol")
         if protocol is not None and int(protocol) != PROTOCOL:
@@ -154,7 +155,9 @@ class Store:
         packed = self.readers.ask("HGET", self.keys.loops, name)
         if epoch is None or packed is None:
             named = f"no worker loop {loop_id!r}" if loop_id else "no worker loop"
-            raise KeyError(f"{named} is stored for network {self.network_id!r}; start_workers and worker_script store one")
+            raise KeyError(
+                f"{named} is stored for network {self.network_id!r}; start_workers and worker_script store one"
+            )
         self.epoch = epoch.decode()
         return msgspec.msgpack.decode(packed, type=LoopSpec)
 
@@ -211,9 +214,9 @@ class Store:
     def scan(self, *, interrupted: bool = False) -> ScanReply:
         """Declare workers lost whose heartbeat has run out, and recover their tasks.
 
-        A worker is lost at the second sight, three quarters of a second after the first, and nobody is within one heartbeat expiry
-        after the server restarted, failed over or was out of reach of somebody: `interrupted` says that the caller was
-        cut off from it a moment ago.
+        A worker is lost at the second sight, three quarters of a second after the first, and nobody is within one
+        heartbeat expiry after the server restarted, failed over or was out of reach of somebody: `interrupted` says
+        that the caller was cut off from it a moment ago.
         """
         k = self.keys
         reply = self.readers.run(

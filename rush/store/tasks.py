@@ -10,7 +10,6 @@ from rush.model import TaskState
 from rush.store.connection import Reply
 from rush.store.scripts import script
 from rush.store.session import Flight, Session
-from rush.store.store import Store
 
 MOST_TASKS_A_STEP = 5_000
 MOST_BYTES_A_STEP = 4 * 1024 * 1024
@@ -68,7 +67,7 @@ class Tasks:
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        self.store: Store = session.store
+        self.store = session.store
         self._any = "1" if session.is_manager else "0"
 
     def push(self, tasks: Sequence[NewTask], max_tries: int, timeout: float | None) -> None:
@@ -136,7 +135,9 @@ class Tasks:
 
             def recover(wanted: list[str] = wanted) -> list[tuple[str, str]]:
                 stored = self.where(wanted, stored=True)
-                done = [key for key in wanted if stored[key][0] == TaskState.FAILED and _ends(stored[key][1], condition)]
+                done = [
+                    key for key in wanted if stored[key][0] == TaskState.FAILED and _ends(stored[key][1], condition)
+                ]
                 rest = [key for key in wanted if stored[key][0] in {TaskState.QUEUED, TaskState.RUNNING}]
                 found = read(self.session.attempt("cancel", (condition, *rest))) if rest else []
                 return found + [(key, _worker_of(stored[key][1])) for key in done]

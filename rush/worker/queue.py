@@ -1,21 +1,23 @@
 """Working through the queue: each result is handed in, and the next task taken, in one round trip."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rush.manager import arguments
 from rush.model import Task, TaskKey
 from rush.store.events import deadline_after
-from rush.store.session import Flight
 from rush.store.tasks import NIL, Outcome, Popped
 
 if TYPE_CHECKING:
+    from rush.store.session import Flight
     from rush.worker.worker import RushWorker
 
 log = logging.getLogger("rush")
 
 BOTH = ("xs", "xs_extra")
+
+Source = Generator[Popped, Outcome | None, None]
 
 
 class QueuedTask:
@@ -109,7 +111,7 @@ class _Stream:
             return None
         return self._worker._wait_and_pop(deadline_after(self._timeout))
 
-    def _fused(self) -> "_Source":
+    def _fused(self) -> Source:
         """Finish and pop in one step."""
         tasks = self._worker._tasks
         outcome: Outcome | None = None
@@ -125,7 +127,7 @@ class _Stream:
                 return
             outcome = yield popped
 
-    def _pipelined(self) -> "_Source":
+    def _pipelined(self) -> Source:
         """Keep one request in flight, and one task waiting."""
         tasks = self._worker._tasks
         current = tasks.pop() or self._wait()

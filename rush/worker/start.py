@@ -83,7 +83,9 @@ def start_worker(
                 file = stack.enter_context(open(path, "a", buffering=1))  # noqa: PTH123 - as above
                 file.write(f"{name} log of worker {worker.worker_id}\n")
                 stack.enter_context(redirect(file))
-        handler = logs.install(server, network_id, worker.worker_id, log_levels, log_buffer_size) if log_levels else None
+        handler = (
+            logs.install(server, network_id, worker.worker_id, log_levels, log_buffer_size) if log_levels else None
+        )
         try:
             function(worker, **arguments)
         finally:
