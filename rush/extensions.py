@@ -46,10 +46,7 @@ def _array_bytes(array: Any) -> bytes | None:
     import numpy as np
 
     dtype = array.dtype
-    if type(array) is not np.ndarray or dtype.kind not in "biufcSUmM" or dtype.metadata:
-        return None
-    if np.dtype(dtype.str).char != dtype.char:
-        # The name stands for another type of the same layout, like that of a long long.
+    if type(array) is not np.ndarray or dtype.kind not in "biufcSUmM" or dtype.metadata or np.dtype(dtype.str) != dtype:
         return None
     fortran = array.flags.f_contiguous and not array.flags.c_contiguous
     data = array.tobytes(order="F" if fortran else "C")

