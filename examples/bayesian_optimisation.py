@@ -1,0 +1,1 @@
+../rush/demo/bayesian_optimisation.py
