@@ -64,7 +64,7 @@ class RedisHandler(logging.Handler):
         buffer_size: int = 0,
         flush_level: int | str = logging.ERROR,
         should_flush: Callable[[logging.LogRecord], bool] | None = None,
-        filters: Iterable["logging.Filter | Callable[[logging.LogRecord], bool | logging.LogRecord]"] = (),
+        filters: Iterable["logging.Filter | Callable[[logging.LogRecord], bool]"] = (),
     ) -> None:
         super().__init__(level)
         if isinstance(buffer_size, bool) or not isinstance(buffer_size, int) or buffer_size < 0:

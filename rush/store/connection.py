@@ -13,11 +13,12 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import hiredis
 import redis
 from redis.backoff import NoBackoff
+from redis.crc import key_slot
 from redis.retry import Retry
 
 from rush.config import RedisConfig
@@ -27,6 +28,8 @@ from rush.store.scripts import Script
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 Reply = Any
+Packed = tuple[str | int | float | bytes | memoryview]
+_unix: Any = redis.UnixDomainSocketConnection
 pack = hiredis.pack_command
 
 
@@ -78,13 +81,14 @@ def _options(config: RedisConfig) -> dict[str, Any]:
 def _plain_connection(config: RedisConfig, host: str, port: int) -> redis.Connection:
     options = _options(config)
     if config.unix_socket:
-        return redis.UnixDomainSocketConnection(path=config.unix_socket, **options)
+        made: redis.Connection = _unix(path=config.unix_socket, **options)
+        return made
     kind = redis.SSLConnection if config.tls else redis.Connection
     return kind(host=host, port=port, **options)
 
 
 def _ask(connection: redis.Connection, *command: bytes | str) -> Reply:
-    connection.send_packed_command((pack(command),), check_health=False)
+    connection.send_packed_command((pack(cast("Packed", command)),), check_health=False)
     return connection.read_response()
 
 
@@ -118,7 +122,7 @@ def _sentinel_master(config: RedisConfig) -> tuple[str, int]:
 
 def _shard(config: RedisConfig, key: bytes) -> tuple[str, int]:
     """Ask the nodes of a cluster, one after the other, which of them serves `key`."""
-    slot = redis.cluster.key_slot(key)
+    slot = key_slot(key)
     faults = []
     for host, port in config.nodes or ((config.host, config.port),):
         node = _plain_connection(config, host, port)
@@ -157,10 +161,10 @@ def client(config: RedisConfig, key: bytes) -> redis.Redis:
         host, port = _sentinel_master(config)
     elif config.cluster:
         host, port = _shard(config, key)
-    kind = redis.SSLConnection if config.tls else redis.Connection
+    kind: Any = redis.SSLConnection if config.tls else redis.Connection
     place: dict[str, Any] = {"host": host, "port": port}
     if config.unix_socket:
-        kind, place = redis.UnixDomainSocketConnection, {"path": config.unix_socket}
+        kind, place = _unix, {"path": config.unix_socket}
     pool = redis.ConnectionPool(connection_class=kind, **place, **_options(config))
     return redis.Redis(connection_pool=pool)
 
@@ -174,7 +178,7 @@ class Channel:
     def __init__(self, config: RedisConfig, key: bytes) -> None:
         self._config = config
         self._key = key
-        self._connection: redis.Connection | None = None
+        self._connection: Any = None
         _channels.add(self)
 
     @property

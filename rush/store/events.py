@@ -2,8 +2,9 @@
 
 import time
 from collections.abc import Callable, Iterator
+from typing import cast
 
-from rush.store.connection import Broken, Channel, pack, persist
+from rush.store.connection import Broken, Channel, Packed, pack, persist
 from rush.store.scripts import script
 from rush.store.store import Store
 
@@ -87,7 +88,7 @@ class OrderChannel:
 
     def __init__(self, store: Store, supervisor_id: str) -> None:
         self._channel = Channel(store.config, store.keys.meta)
-        self._packed = pack(("BLPOP", store.keys.poke(supervisor_id), "0"))
+        self._packed = pack(cast("Packed", ("BLPOP", store.keys.poke(supervisor_id), "0")))
         self._store = store
 
     def arm(self) -> None:

@@ -1,7 +1,7 @@
 """The steps of tasks: creating, taking, finishing, failing, finding. Values come and go as packed bytes."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
 import msgspec
@@ -247,7 +247,7 @@ class Tasks:
     def _fused(self, outcome: Outcome | None, mark: str, begun: str) -> tuple[str | int | bytes, ...]:
         return (*(outcome or ("", "", b"")), mark, begun)
 
-    def _read_fused(self, outcome: Outcome | None):  # noqa: ANN202 - a closure for perform
+    def _read_fused(self, outcome: Outcome | None) -> "Callable[[Reply], tuple[bool, Popped | None]]":
         def read(reply: Reply) -> tuple[bool, Popped | None]:
             if outcome is not None:
                 self.session.held.discard(outcome.key)

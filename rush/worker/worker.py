@@ -101,7 +101,9 @@ class RushWorker(Rush):
             self._heartbeat = None
         return self
 
-    def tasks(self, *, prefetch: int = 0, timeout: float | None = 1.0) -> Iterator[QueuedTask]:
+    def tasks(  # type: ignore[override] # on a worker the name is the iterator's
+        self, *, prefetch: int = 0, timeout: float | None = 1.0
+    ) -> Iterator[QueuedTask]:
         """Iterate over tasks from the queue: the fastest way to work through one.
 
         ``for task in worker.tasks(): task.finish({"y": f(**task.xs)})`` hands in each result and takes the next task
