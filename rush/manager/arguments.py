@@ -82,7 +82,7 @@ def choices(value: object, name: str, what: str, known: Sequence[str]) -> list[s
         raise ValueError(f"{name} must not be empty; known: {', '.join(known)}")
     for item in items:
         if item not in known:
-            raise ValueError(f"{name}: {unknown_name(what, item, known)}")
+            raise ValueError(f"{name}: {unknown_name(what, item, map(str, known))}")
     return [str(item) for item in items]
 
 

@@ -1,0 +1,43 @@
+"""What rush itself costs a worker: the time that the worker's loop spends in calls of rush."""
+
+import functools
+import time
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from rush.worker import RushWorker
+
+FIELD = "seconds"
+
+
+class Stopwatch:
+    """Stands in for a worker and adds up how long its properties and methods take."""
+
+    def __init__(self, worker: "RushWorker") -> None:
+        self._worker = worker
+        self.seconds = 0.0
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._timed(getattr, self._worker, name)
+        return functools.partial(self._timed, value) if callable(value) else value
+
+    def _timed(self, function: Any, *args: Any, **kwargs: Any) -> Any:
+        start = time.perf_counter()
+        try:
+            return function(*args, **kwargs)
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def timed_loop(worker: "RushWorker", evaluations: int) -> None:
+    """Run the example's loop and leave the seconds that rush took, for `cost_key`."""
+    from rush.demo.bayesian_optimisation import optimise
+
+    watch = Stopwatch(worker)
+    optimise(cast("RushWorker", watch), evaluations)
+    worker.write_hashes(keys=[cost_key(worker.worker_id)], values={FIELD: watch.seconds})
+
+
+def cost_key(worker_id: str) -> str:
+    """Name the hash in which a worker leaves what rush cost it."""
+    return f"cost-{worker_id}"

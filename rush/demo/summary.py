@@ -1,0 +1,62 @@
+"""What a run of the demo comes to: the best configurations, who did what, and where the time went."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BEST = 5
+COLUMNS = ("accuracy", "components", "C", "gamma", "worker")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A run in figures.
+
+    Attributes
+    ----------
+    best
+        The best configurations, by `COLUMNS`.
+    tasks_per_worker
+        How many tasks each worker did.
+    seconds
+        From the first evaluation's start to the last one's end.
+    utilisation
+        The share of the workers' time in between that they spent evaluating.
+    cost_per_task
+        Seconds that a worker spent in calls of rush, for each task.
+    """
+
+    best: list[dict[str, Any]]
+    tasks_per_worker: dict[str, int]
+    evaluations: int
+    seconds: float
+    utilisation: float
+    cost_per_task: float
+
+
+def summarise(finished: "pd.DataFrame", workers: Sequence[str], rush_seconds: float) -> Summary:
+    """Make the summary of the finished tasks, which is at least one, and the seconds that rush took in all."""
+    counts = finished["worker_id"].value_counts()
+    seconds = float(finished["end"].max() - finished["start"].min())
+    evaluating = float((finished["end"] - finished["start"]).sum())
+    return Summary(
+        best=[_configuration(row) for row in finished.nlargest(BEST, "accuracy").to_dict("records")],
+        tasks_per_worker={worker: int(counts.get(worker, 0)) for worker in workers},
+        evaluations=len(finished),
+        seconds=seconds,
+        utilisation=evaluating / (seconds * len(workers)),
+        cost_per_task=rush_seconds / len(finished),
+    )
+
+
+def _configuration(row: dict[Any, Any]) -> dict[str, Any]:
+    return {
+        "accuracy": round(float(row["accuracy"]), 4),
+        "components": int(row["components"]),
+        "C": float(f"{10 ** row['log_c']:.3g}"),
+        "gamma": float(f"{10 ** row['log_gamma']:.3g}"),
+        "worker": row["worker_id"],
+    }
