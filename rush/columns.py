@@ -5,7 +5,7 @@ import datetime as dt
 import decimal
 import pathlib
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,17 +32,17 @@ Array = np.ndarray[Any, Any]
 _WITNESS = pd.Index([])
 
 
-def _kind(values: Iterable[Any]) -> tuple[str, bool]:
+def _kind(values: Collection[Any]) -> tuple[str, bool]:
     """Say what holds these values: 'f' floats, 'i' ints, 'b' booleans, 's' text, 'o' anything, '' nothing yet."""
     types = set(map(type, values))
     missing = type(None) in types
     types.discard(type(None))
     if not types:
         return "", missing
-    if types <= _INTS:
-        return "i", missing
     if types <= _INTS | _FLOATS:
-        return "f", missing
+        if int in types and any(type(value) is int and not -(2**63) <= value < 2**63 for value in values):
+            return "o", missing
+        return ("i" if types <= _INTS else "f"), missing
     if types <= _BOOLS:
         return "b", missing
     return ("s" if types == {str} else "o"), missing

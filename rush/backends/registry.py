@@ -27,7 +27,7 @@ def register_backend(name: str, backend: type[Backend]) -> None:
     TypeError
         It is not a subclass of `Backend`.
     """
-    if not (inspect.isclass(backend) and issubclass(backend, Backend)):  # type: ignore[redundant-expr]  # user code
+    if not (inspect.isclass(backend) and issubclass(backend, Backend)):  # user code
         raise TypeError(f"a backend must be a subclass of rush.backends.Backend, got {backend!r}")
     _registered[name] = backend
 

@@ -1,9 +1,10 @@
 """What the command line says: text for people, one JSON value for programs. No other file prints."""
 
+import contextlib
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -34,6 +35,21 @@ def say(text: str) -> None:
     """Write a remark or an error to standard error."""
     sys.stderr.write(text + "\n")
     sys.stderr.flush()
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show a live line on standard error; the function that it gives says how many are done, and a remark."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+        *(TextColumn("{task.fields[remark]}"), TimeElapsedColumn()),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as line:
+        bar = line.add_task(title, total=total, remark="")
+        yield lambda done, remark: line.update(bar, completed=min(done, total), remark=remark)
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:

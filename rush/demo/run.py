@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 Progress = Callable[[int, float], None]
 
 
-def run(
-    evaluations: int, n_workers: int, backend: str | None, on_progress: Progress
-) -> "tuple[pd.DataFrame, Summary]":
+def run(evaluations: int, n_workers: int, backend: str | None, on_progress: Progress) -> "tuple[pd.DataFrame, Summary]":
     """Tune the example's model.
 
     Parameters

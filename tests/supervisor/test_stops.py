@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -68,7 +69,7 @@ def test_a_second_sigterm_kills_at_once(net):
     (worker,) = start(net, loops.stubborn)
     supervisor, loop = supervisor_of(net, worker), loop_of(net, worker)
     os.kill(supervisor, signal.SIGTERM)
-    waits(net._store.running_workers)
+    waits(lambda: "draining" in Path(net.placements[worker].stderr).read_text(), what="the drain")
     began = time.monotonic()
     os.kill(supervisor, signal.SIGTERM)
     assert "SIGTERM" in reason_of(net, worker)
