@@ -88,15 +88,18 @@ def claimed(folder: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def signing_key_of(folder: Path) -> bytes:
-    """Give the signing key of the data in a folder, made at first use: what an earlier server stored stays readable."""
-    path = folder / "signing-key"
-    with contextlib.suppress(FileNotFoundError):
-        return path.read_bytes()
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(key := secrets.token_urlsafe(32).encode())
-    return key
+def write_private(path: Path, text: str) -> None:
+    """Write a file of mode 0600 in one step: a reader sees the old one or the new one, never a part."""
+    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(descriptor)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def mounts() -> list[tuple[str, str]]:

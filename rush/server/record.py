@@ -6,7 +6,6 @@ import dataclasses
 import fcntl
 import json
 import os
-import secrets
 import socket
 import stat
 import time
@@ -18,6 +17,7 @@ from rush.backends.processes import boot_id
 from rush.config import RedisConfig
 from rush.errors import ConfigError, RushError
 from rush.server.addresses import LOOPBACK
+from rush.server.folders import write_private
 
 LOCK_TIMEOUT = 60.0
 """Seconds to wait for another process that starts or stops the server."""
@@ -141,18 +141,8 @@ def read_record() -> Record | None:
 
 
 def write_record(record: Record) -> None:
-    """Write the address file in one step: a reader sees the old one or the new one, never a part."""
-    path = address_file()
-    draft = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-    try:
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            json.dump(dataclasses.asdict(record), file)
-            file.flush()
-            os.fsync(descriptor)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """Write the address file."""
+    write_private(address_file(), json.dumps(dataclasses.asdict(record)))
 
 
 def remove_record() -> bool:

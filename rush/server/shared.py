@@ -4,17 +4,18 @@ import atexit
 import contextlib
 import dataclasses
 import os
-import secrets
 import signal
 import subprocess
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from rush.config import RedisConfig, child_environment
 from rush.errors import ConnectionFailed, RushError
+from rush.server.access import access_of, keep_access
 from rush.server.addresses import choose_address
-from rush.server.folders import claimed, default_folder, prepare, signing_key_of
+from rush.server.folders import claimed, default_folder, prepare
 from rush.server.launch import LOG, launch
 from rush.server.programs import find_program
 from rush.server.record import (
@@ -86,7 +87,8 @@ def start_server(
     port
         By default the kernel chooses.
     folder
-        Its files; by default in the user's data folder, unless that is on a network file system.
+        Its files; by default in the user's data folder, unless that is on a network file system. Where a server ran
+        before, its data, its password and, where it is free, its port come back, so that workers find it again.
     program
         The server program; by default Valkey from the wheel, else what PATH has.
 
@@ -107,8 +109,11 @@ def start_server(
         place = Path(folder).expanduser().absolute() if folder is not None else default_folder()
         prepare(place)
         with claimed(place) as claim:
-            wanted = RedisConfig(host=host, password=secrets.token_urlsafe(32), signing_key=signing_key_of(place))
-            config, process = launch(wanted, place, lambda text: _Detached(chosen.path, place, text, claim), port=port)
+            access = access_of(place)
+            wanted = RedisConfig(host=host, password=access.password, signing_key=access.signing_key)
+            start = partial(_Detached, chosen.path, place, claim)
+            config, process = _launch(wanted, place, start, port, access.port)
+            keep_access(place, config)
             write_record(record_of(config, process.pid, f"{chosen.name} {chosen.version}", place))
         return config
 
@@ -181,6 +186,16 @@ def running_under_lock() -> RedisConfig | None:
     return None
 
 
+def _launch(
+    wanted: RedisConfig, place: Path, start: "partial[_Detached]", port: int | None, former: int | None
+) -> "tuple[RedisConfig, _Detached]":
+    """Launch on the port asked for, else on the former one, where workers that lost the server look, else on any."""
+    if port is None and former is not None:
+        with contextlib.suppress(ConnectionFailed):
+            return launch(wanted, place, start, port=former)
+    return launch(wanted, place, start, port=port)
+
+
 def _remove_stale() -> None:
     """Remove the address file unless somebody is just writing a new one."""
     try:
@@ -232,7 +247,7 @@ def _end(record: Record) -> None:
 class _Detached:
     """A server in a session of its own, which neither Ctrl-C nor a closing terminal reaches."""
 
-    def __init__(self, program: Path, folder: Path, configuration: str, claim: int) -> None:
+    def __init__(self, program: Path, folder: Path, claim: int, configuration: str) -> None:
         descriptor = os.open(folder / LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         take, give = os.pipe()
         with os.fdopen(descriptor, "wb") as log, os.fdopen(take, "rb") as stdin:

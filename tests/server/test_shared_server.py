@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +13,7 @@ import psutil
 import pytest
 import redis
 
-from rush.config import RedisConfig
+from rush.config import RedisConfig, signing_key_for
 from rush.errors import ConfigError, ConnectionFailed, RushError
 from rush.server import running_server, server_status, start_server, stop_server
 from rush.server.record import address_file, read_record, write_record
@@ -116,17 +117,44 @@ def test_two_starters_get_one_server(stopped):
     assert len({config.port for config in configs}) == 1
 
 
-def test_data_and_signing_key_are_there_for_the_next(stopped, tmp_path):
+def test_data_and_address_are_there_for_the_next(stopped, tmp_path):
     folder = tmp_path / "my data"
     first = start_server(folder=folder)
     with redis.Redis(port=first.port, password=first.password) as client:
         client.set("name", "value")
     stop_server()
     second = start_server(folder=folder)
-    assert second.password != first.password
-    assert second.signing_key == first.signing_key
+    assert second == first
+    assert (folder / "access.json").stat().st_mode & 0o777 == 0o600
     with redis.Redis(port=second.port, password=second.password) as client:
         assert client.get("name") == b"value"
+
+
+def test_former_port_that_is_taken_is_given_up(stopped, tmp_path):
+    first = start_server(folder=tmp_path)
+    stop_server()
+    with socket.create_server(("127.0.0.1", first.port)):
+        second = start_server(folder=tmp_path)
+    assert second.port != first.port
+    assert second.password == first.password
+
+
+def test_signing_key_is_the_users_own(stopped):
+    assert start_server().signing_key == signing_key_for()
+
+
+@pytest.mark.parametrize("content", ["", "{}", '{"password": "s3cr3t", "signing_key": "x", "port": "y"}'])
+def test_damaged_access_is_named_not_quoted(tmp_path, content):
+    (tmp_path / "access.json").write_text(content)
+    with pytest.raises(ConfigError, match="was not written by rush") as caught:
+        start_server(folder=tmp_path)
+    assert "s3cr3t" not in str(caught.value)
+
+
+def test_access_that_cannot_be_read_is_an_error(tmp_path):
+    (tmp_path / "access.json").mkdir()
+    with pytest.raises(ConfigError, match="cannot be read"):
+        start_server(folder=tmp_path)
 
 
 def test_folder_serves_one_server_at_a_time(stopped, tmp_path):
