@@ -101,7 +101,7 @@ class Local(Backend):
         out, err = folder / "supervisor.out", folder / "supervisor.err"
         with out.open("wb") as stdout, err.open("wb") as stderr:
             process = subprocess.Popen(
-                [*command.argv(self.python), "--folder", str(folder), *_module_paths()],
+                [*command.argv(self.python), "--folder", str(folder), *processes.module_paths()],
                 stdin=subprocess.PIPE,
                 bufsize=0,
                 stdout=stdout,
@@ -129,13 +129,6 @@ class Local(Backend):
             stderr=str(err),
             details=details,
         )
-
-
-def _module_paths() -> list[str]:
-    """Let workers find the modules that lie beside the manager's script, as it does itself."""
-    installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
-    paths = [path for path in sys.path if path and not path.startswith(installed) and os.path.isdir(path)]  # noqa: PTH112
-    return [word for path in paths for word in ("--path", path)]
 
 
 def _status(placement: Placement) -> PlacementStatus:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -93,6 +94,13 @@ def kill_tree(process: psutil.Process) -> None:
     for pid in family:
         _send(pid, signal.SIGKILL)
     psutil.wait_procs([*family.values()], timeout=5)
+
+
+def module_paths() -> list[str]:
+    """Give the arguments by which workers find the modules that lie beside the manager's script, as it does itself."""
+    installed = tuple({sys.prefix, sys.base_prefix, sys.exec_prefix})
+    paths = [path for path in sys.path if path and not path.startswith(installed) and os.path.isdir(path)]  # noqa: PTH112
+    return [word for path in paths for word in ("--path", os.path.abspath(path))]  # noqa: PTH100 - keeps links
 
 
 def tail_of(path: str | None, lines: int) -> str:

@@ -8,6 +8,9 @@ from rush.config.connection import RedisConfig
 from rush.errors import ConfigError
 
 _SECRETS = ("RUSH_URL", "REDIS_URL", "RUSH_SIGNING_KEY")
+_JOB = ("SLURM", "SRUN_", "SQUEUE_", "SACCT_", "SINFO_", "PBS", "PMI_", "PMIX_", "SUBMITIT_", "RUSH_JOB_END_TIME")
+_SITE = ("SLURM_CONF", "PBS_CONF_FILE", "PBS_SERVER", "PBS_DEFAULT", "PBS_EXEC", "PBS_HOME")
+"""How a site tells the programs where its job system is."""
 _DEVICES = ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES")
 
 
@@ -37,6 +40,21 @@ def child_environment(changes: Mapping[str, str] | None = None) -> dict[str, str
     """Give the environment for a process that rush starts: this one's, without its secrets, with `changes`."""
     kept = {name: value for name, value in os.environ.items() if name not in _SECRETS}
     return kept | dict(changes or {})
+
+
+def job_leftovers() -> list[str]:
+    """Name the variables that a job submitted from here must not inherit.
+
+    They describe the job that this process itself may run in, change what the job system's programs print, or are
+    secrets; a job that inherits them takes itself for another one.
+    """
+    return sorted(name for name in os.environ if name in _SECRETS or (name.startswith(_JOB) and name not in _SITE))
+
+
+def job_environment() -> dict[str, str]:
+    """Give the environment for the job system's programs: this one's, without secrets and leftovers of jobs."""
+    leftovers = set(job_leftovers())
+    return {name: value for name, value in os.environ.items() if name not in leftovers}
 
 
 def job_end_time() -> float | None:

@@ -3,12 +3,15 @@
 import math
 import random
 import time
-from typing import TYPE_CHECKING, Any
+import warnings
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
-from sklearn.ensemble import RandomForestRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import Matern, WhiteKernel
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.svm import SVC
@@ -16,20 +19,15 @@ from threadpoolctl import threadpool_limits
 
 import rush
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-PARAMETERS = ("components", "log_c", "log_gamma")
+PARAMETERS = ["components", "log_c", "log_gamma"]
+LOWER, UPPER = (2, -3, -6), (64, 3, 0)
 IMAGES, DIGITS = load_digits(return_X_y=True)
 
 
 def random_configuration() -> dict[str, Any]:
     """Draw a configuration: how many principal components to keep, and the support vector machine's C and gamma."""
-    return {
-        "components": random.randint(2, 64),
-        "log_c": random.uniform(-3, 3),
-        "log_gamma": random.uniform(-6, 0),
-    }
+    values = [random.uniform(low, high) for low, high in zip(LOWER, UPPER, strict=True)]
+    return dict(zip(PARAMETERS, [round(values[0]), *values[1:]], strict=True))
 
 
 def accuracy(components: int, log_c: float, log_gamma: float) -> float:
@@ -39,21 +37,28 @@ def accuracy(components: int, log_c: float, log_gamma: float) -> float:
         return float(cross_val_score(model, IMAGES, DIGITS, cv=3).mean())
 
 
-def propose(finished: "pd.DataFrame") -> dict[str, Any]:
+def propose(finished: pd.DataFrame) -> dict[str, Any]:
     """Fit a surrogate to everybody's results and give the configuration of which it expects most."""
     if len(finished) < 5:
         return random_configuration()
-    surrogate = RandomForestRegressor(50, min_samples_leaf=2)
-    surrogate.fit(finished[list(PARAMETERS)].to_numpy(float), finished["accuracy"].to_numpy(float))
-    candidates = [random_configuration() for _ in range(500)]
-    points = np.array([[xs[name] for name in PARAMETERS] for xs in candidates])
-    trees = np.stack([tree.predict(points) for tree in surrogate.estimators_])
+    scores = -np.log10(1.001 - finished["accuracy"].to_numpy(float))
+    kernel = Matern([0.3] * 3, (0.05, 5), nu=2.5) + WhiteKernel(0.01, (1e-3, 1))
+    surrogate = GaussianProcessRegressor(kernel, normalize_y=True)
+    with warnings.catch_warnings(action="ignore"):  # a kernel parameter at its bound does no harm
+        surrogate.fit(scaled(finished[PARAMETERS]), scores)
+    candidates = [random_configuration() for _ in range(1000)]
+    mean, spread = surrogate.predict(scaled(pd.DataFrame(candidates)), return_std=True)
     # Each proposal weighs exploration anew, so that workers that see the same results do not propose the same.
-    best = finished["accuracy"].max() + random.expovariate(100)
-    return candidates[int(np.argmax(expected_improvement(trees.mean(0), trees.std(0) + 1e-9, best)))]
+    best = scores.max() + random.expovariate(50)
+    return candidates[int(np.argmax(expected_improvement(mean, spread, best)))]
 
 
-def expected_improvement(mean: "np.ndarray[Any, Any]", spread: "np.ndarray[Any, Any]", best: float) -> Any:
+def scaled(configurations: pd.DataFrame) -> Any:
+    """Put every parameter between 0 and 1."""
+    return (configurations[PARAMETERS].to_numpy(float) - LOWER) / (np.array(UPPER) - LOWER)
+
+
+def expected_improvement(mean: Any, spread: Any, best: float) -> Any:
     """Say by how much each candidate is expected to be better than the best."""
     z = (mean - best) / spread
     density = np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)

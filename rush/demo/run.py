@@ -52,7 +52,7 @@ def run(evaluations: int, n_workers: int, backend: str | None, on_progress: Prog
             if len(finished) < evaluations:
                 raise RushError(f"the workers ended after {len(finished)} of {evaluations} evaluations: {_why(net)}")
             costs = net.read_hashes([cost_key(worker) for worker in workers], [FIELD])
-            return finished, summarise(finished, workers, sum(cost[FIELD] for cost in costs if cost))
+            return finished, summarise(finished, workers, [lap for cost in costs if cost for lap in cost[FIELD]])
         finally:
             net.reset()
 

@@ -7,15 +7,23 @@ from typing import TYPE_CHECKING, Any, cast
 if TYPE_CHECKING:
     from rush.worker import RushWorker
 
-FIELD = "seconds"
+FIELD = "laps"
 
 
 class Stopwatch:
-    """Stands in for a worker and adds up how long its properties and methods take."""
+    """Stands in for a worker and adds up how long its properties and methods take, from one result to the next."""
 
     def __init__(self, worker: "RushWorker") -> None:
         self._worker = worker
-        self.seconds = 0.0
+        self.laps: list[float] = []
+        self._seconds = 0.0
+
+    def finish_tasks(self, *args: Any) -> list[str]:
+        """Finish tasks, and begin the next lap."""
+        moved: list[str] = self._timed(self._worker.finish_tasks, *args)
+        self.laps.append(self._seconds)
+        self._seconds = 0.0
+        return moved
 
     def __getattr__(self, name: str) -> Any:
         value = self._timed(getattr, self._worker, name)
@@ -26,16 +34,16 @@ class Stopwatch:
         try:
             return function(*args, **kwargs)
         finally:
-            self.seconds += time.perf_counter() - start
+            self._seconds += time.perf_counter() - start
 
 
 def timed_loop(worker: "RushWorker", evaluations: int) -> None:
-    """Run the example's loop and leave the seconds that rush took, for `cost_key`."""
+    """Run the example's loop and leave the seconds that rush took for each task, under `cost_key`."""
     from rush.demo.bayesian_optimisation import optimise
 
     watch = Stopwatch(worker)
     optimise(cast("RushWorker", watch), evaluations)
-    worker.write_hashes(keys=[cost_key(worker.worker_id)], values={FIELD: watch.seconds})
+    worker.write_hashes(keys=[cost_key(worker.worker_id)], values={FIELD: [watch.laps]})
 
 
 def cost_key(worker_id: str) -> str:

@@ -1,5 +1,6 @@
 """What a run of the demo comes to: the best configurations, who did what, and where the time went."""
 
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,8 @@ class Summary:
     utilisation
         The share of the workers' time in between that they spent evaluating.
     cost_per_task
-        Seconds that a worker spent in calls of rush, for each task.
+        Seconds that a worker spends in calls of rush for a task: the median, since the rare long ones are waits for a
+        core that another worker evaluates on.
     """
 
     best: list[dict[str, Any]]
@@ -37,8 +39,8 @@ class Summary:
     cost_per_task: float
 
 
-def summarise(finished: "pd.DataFrame", workers: Sequence[str], rush_seconds: float) -> Summary:
-    """Make the summary of the finished tasks, which is at least one, and the seconds that rush took in all."""
+def summarise(finished: "pd.DataFrame", workers: Sequence[str], laps: Sequence[float]) -> Summary:
+    """Make the summary of the finished tasks, at least one, and the seconds that rush took for each."""
     counts = finished["worker_id"].value_counts()
     seconds = float(finished["end"].max() - finished["start"].min())
     evaluating = float((finished["end"] - finished["start"]).sum())
@@ -48,7 +50,7 @@ def summarise(finished: "pd.DataFrame", workers: Sequence[str], rush_seconds: fl
         evaluations=len(finished),
         seconds=seconds,
         utilisation=evaluating / (seconds * len(workers)),
-        cost_per_task=rush_seconds / len(finished),
+        cost_per_task=statistics.median(laps) if laps else 0.0,
     )
 
 

@@ -148,16 +148,12 @@ class Tasks:
 
     def empty_queue(self, named: Sequence[tuple[str, bytes]] | None, condition: bytes) -> list[str]:
         """Fail queued tasks: the named ones with their conditions, or all."""
+        if named is None:
+            named = [(key, condition) for key in self.snapshot_keys(frozenset({TaskState.QUEUED}))[0]]
         moved: list[str] = []
-        if named is not None:
-            for part in _parts(named, [len(c) for _, c in named]):
-                moved += self._empty(tuple(word for pair in part for word in pair), condition, dict(part))
-            return moved
-        while True:
-            portion = self._empty((), condition, None)
-            moved += portion
-            if len(portion) < MOST_TASKS_A_STEP:
-                return moved
+        for part in _parts(named, [len(c) for _, c in named]):
+            moved += self._empty(dict(part))
+        return moved
 
     def where(self, keys: Sequence[str], *, stored: bool = False) -> dict[str, tuple[TaskState | None, Reply]]:
         """Say which state each task is in (None: no such task), and give what is stored."""
@@ -231,18 +227,18 @@ class Tasks:
         stored = self.where([outcome.key for outcome in outcomes], stored=True)
         return {o.key: isinstance(stored[o.key][1], bytes) and _ends(stored[o.key][1], o.tail) for o in outcomes}
 
-    def _empty(self, words: tuple[str | bytes, ...], condition: bytes, named: dict[str, bytes] | None) -> list[str]:
+    def _empty(self, named: dict[str, bytes]) -> list[str]:
+        words = tuple(word for pair in named.items() for word in pair)
+
         def read(reply: Reply) -> list[str]:
             return [key.decode() for key in reply]
 
         def recover() -> list[str]:
-            done = []
-            if named is not None:
-                stored = self.where(list(named), stored=True)
-                done = [k for k in named if stored[k][0] == TaskState.FAILED and _ends(stored[k][1], named[k])]
-            return done + read(self.session.attempt("empty_queue", (MOST_TASKS_A_STEP, condition, *words)))
+            stored = self.where(list(named), stored=True)
+            done = [k for k in named if stored[k][0] == TaskState.FAILED and _ends(stored[k][1], named[k])]
+            return done + read(self.session.attempt("empty_queue", words))
 
-        return self.session.perform("empty_queue", (MOST_TASKS_A_STEP, condition, *words), recover, read)
+        return self.session.perform("empty_queue", words, recover, read)
 
     def _fused(self, outcome: Outcome | None, mark: str, begun: str) -> tuple[str | int | bytes, ...]:
         return (*(outcome or ("", "", b"")), mark, begun)

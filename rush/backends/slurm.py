@@ -1,0 +1,345 @@
+"""Workers as jobs of Slurm, submitted through submitit."""
+
+import getpass
+import json
+import secrets
+import shlex
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
+from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
+
+from rush.backends import jobs, slurm_states
+from rush.backends.base import Backend
+from rush.backends.jobs import LimitReached, Rhythm
+from rush.backends.processes import tail_of
+from rush.config import job_leftovers
+from rush.errors import BackendError
+from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
+from rush.template import load_template, render
+
+_INDEX = "${SLURM_ARRAY_TASK_ID:-0}"
+_AN_HOUR = 3600.0
+_GONE = PlacementStatus(PlacementState.ENDED, "Slurm no longer knows the job")
+
+
+class Slurm(Backend):
+    """Starts workers as Slurm jobs: many are one job array, split where the site limits the size of arrays.
+
+    All settings are those of one job, which runs `workers_per_job` workers on one node.
+
+    Parameters
+    ----------
+    partition, account, qos, constraint
+        As for sbatch.
+    time
+        Time limit: minutes, or a text like ``02:00:00``. Workers stop in time before it.
+    cpus
+        Cores; by default one for each worker.
+    memory
+        As for sbatch, like ``4G``.
+    gpus
+        Devices, like 2 or ``a100:2``; by default what `gpus_per_worker` needs.
+    extra
+        Any other options of sbatch, passed through untouched: by name (True for one without a value), or as words.
+    setup, teardown
+        Shell lines before and after the workers.
+    python
+        Shell words that run Python on the nodes; by default this interpreter's path.
+    workers_per_job, gpus_per_worker
+        Workers in each job, and the devices each of them has for itself.
+    folder
+        A folder that the nodes share, for scripts and output; by default in the user's home.
+    srun
+        Whether the workers run in a step of their own.
+    template
+        Name or path of the template of the job script.
+    submit_timeout
+        Seconds for which jobs are held back and tried again at submit limits.
+    """
+
+    name: ClassVar[str] = "slurm"
+
+    def __init__(
+        self,
+        *,
+        partition: str | None = None,
+        account: str | None = None,
+        qos: str | None = None,
+        time: str | int | None = None,
+        cpus: int | None = None,
+        memory: str | None = None,
+        gpus: int | str | None = None,
+        constraint: str | None = None,
+        extra: Mapping[str, Any] | Sequence[str] = (),
+        setup: Sequence[str] = (),
+        teardown: Sequence[str] = (),
+        python: str | None = None,
+        workers_per_job: int = 1,
+        gpus_per_worker: int = 0,
+        folder: str | None = None,
+        srun: bool = False,
+        template: str = "slurm",
+        submit_timeout: float = 60.0,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name not in {"self", "__class__"}}
+        jobs.seconds_of(time)
+        if workers_per_job < 1:
+            raise ValueError(f"workers_per_job must be 1 or more, got {workers_per_job!r}")
+        self.workers_per_job, self.gpus_per_worker = workers_per_job, gpus_per_worker
+        self.python, self.folder, self.srun = python, folder, srun
+        self.setup, self.teardown = jobs.lines(setup, "setup"), jobs.lines(teardown, "teardown")
+        self.template, self.submit_timeout = template, submit_timeout
+        self._words = [] if isinstance(extra, Mapping) else [str(word) for word in extra]
+        named = dict(extra) if isinstance(extra, Mapping) else {}
+        self._parameters = {
+            "partition": partition,
+            "account": account,
+            "qos": qos,
+            "time": time,
+            "cpus_per_task": cpus or workers_per_job,
+            "mem": memory,
+            "gpus_per_node": gpus if gpus is not None else (gpus_per_worker * workers_per_job or None),
+            "constraint": constraint,
+            "ntasks_per_node": 1,
+            "wckey": None,
+            "additional_parameters": _additional(named),
+        }
+        self._given = jobs.stated(Slurm, given)
+        self._states = _States()
+
+    def shares(self, n_workers: int) -> Sequence[int]:
+        """Fill jobs with `workers_per_job` workers each."""
+        return jobs.shares(n_workers, self.workers_per_job)
+
+    def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
+        """Submit the commands as job arrays; at submit limits they are held back and tried again."""
+        if not commands:
+            return []
+        site = self._states.site()
+        folder = jobs.new_folder(self.folder, commands[0].network_id)
+        jobs.write_commands(commands, jobs.python_command(self.python), folder)
+
+        def submit(first: int, count: int) -> list[Placement]:
+            job = self._submit(commands[0].network_id, folder, first, count)
+            return [self._placed(commands[first + n], folder, job, n if count > 1 else None) for n in range(count)]
+
+        try:
+            return jobs.submit_in_parts(len(commands), site.largest_array, submit, self.submit_timeout)
+        finally:
+            self._states.hurry()
+
+    def poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
+        """Ask Slurm once for all of them, and not too often."""
+        return self._states.of(placements)
+
+    def stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
+        """Cancel those that wait; signal those that run, or kill them."""
+        ids = [placement.job_id for placement in placements if placement.job_id and self._states.sees(placement)]
+        for first in range(0, len(ids), 200):
+            part = ids[first : first + 200]
+            if kill:
+                _scancel("--signal=KILL", *part)
+                continue
+            _scancel("--state=PENDING", *part)
+            reach = [] if self.srun else ["--full"] if self.teardown else ["--batch"]
+            _scancel("--state=RUNNING", "--signal=TERM", *reach, *part)
+        self._states.hurry()
+
+    def preview(self, commands: Sequence[WorkerCommand]) -> str:
+        """Give the job script and what each job of it would run."""
+        folder = Path("FOLDER")
+        python = jobs.python_command(self.python)
+        network = commands[0].network_id if commands else "NETWORK"
+        script = self._script(network, folder, 0, max(1, len(commands)))
+        runs = [f"# worker-{n}.sh: {jobs.worker_line(c, python, folder, n)}" for n, c in enumerate(commands)]
+        return "\n".join([f"# {shlex.join(['sbatch', *self._words, 'FOLDER/job.sh'])}", *runs, "", script])
+
+    def tail(self, placement: Placement, lines: int = 50) -> str:
+        """Give the last lines of a job's stderr."""
+        return tail_of(placement.stderr, lines)
+
+    def options(self, network_id: str, folder: Path, count: int = 1) -> str:
+        """Give the lines of the job script by which sbatch learns what is asked for."""
+        extra = {"map_count": count, "array_parallelism": count} if count > 1 else {}
+        text = _make_sbatch_string("", folder, job_name=f"rush-{network_id}"[:64], **self._parameters, **extra)
+        kept = [line for line in text.splitlines() if line.startswith("#SBATCH") and "--signal=USR2@90" not in line]
+        return "\n".join(kept)
+
+    def _script(self, network_id: str, folder: Path, first: int, count: int) -> str:
+        number = f"$(({first} + {_INDEX}))" if first else _INDEX
+        step = "srun --ntasks=1 --unbuffered " if self.srun else ""
+        run = f'{step}/bin/sh {shlex.quote(str(folder))}/worker-"{number}".sh'
+        values = {
+            "network": network_id,
+            "options": self.options(network_id, folder, count),
+            "setup": "\n".join(self.setup),
+            "command": jobs.command_block(run, self.teardown),
+        }
+        return render(load_template(self.template), values)
+
+    def _submit(self, network_id: str, folder: Path, first: int, count: int) -> str:
+        try:
+            executor = _Executor(folder, self._script(network_id, folder, first, count), self._words)
+            return str(executor.submit_script())
+        except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
+            message = " ".join(line.strip() for line in str(error).splitlines() if "error" in line.lower()) or str(
+                error
+            )
+            kind = LimitReached if slurm_states.is_limit(str(error)) else BackendError
+            raise kind(f"sbatch refused the job: {message}") from error
+
+    def _placed(self, command: WorkerCommand, folder: Path, job: str, index: int | None) -> Placement:
+        job_id = job if index is None else f"{job}_{index}"
+        paths = JobPaths(folder, job_id, 0)
+        return Placement(
+            backend=self.name,
+            id=secrets.token_hex(8),
+            worker_ids=command.worker_ids,
+            created=time.time(),
+            job_id=job_id,
+            stdout=str(paths.stdout),
+            stderr=str(paths.stderr),
+            details={
+                "cluster": self._states.site().cluster,
+                "user": getpass.getuser(),
+                "folder": str(folder),
+                "options": json.dumps(self._given),
+            },
+        )
+
+
+class _Executor(SlurmExecutor):  # type: ignore[misc]  # submitit is not typed for its plugins
+    """submitit's executor, for a job script that is already written."""
+
+    def __init__(self, folder: Path, script: str, words: Sequence[str]) -> None:
+        super().__init__(folder)
+        self._script, self._words = script, words
+
+    def submit_script(self) -> str:
+        """Submit the script; give the job's id."""
+        return str(self._submit_command("").job_id)
+
+    def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002 - submitit's signature
+        return self._script
+
+    def _make_submission_command(self, submission_file_path: Path) -> list[str]:
+        forget = [word for name in job_leftovers() for word in ("-u", name)]
+        return ["env", *forget, "sbatch", *self._words, str(submission_file_path)]
+
+
+class _Site:
+    """What a cluster says of itself."""
+
+    def __init__(self) -> None:
+        found = jobs.run(["scontrol", "show", "config"])
+        if found.returncode:
+            raise BackendError(f"Slurm does not answer: {found.stderr.strip()}")
+        config = slurm_states.read_config(found.stdout)
+        self.cluster = config.get("ClusterName", "")
+        size = config.get("MaxArraySize", "")
+        self.largest_array = max(1, int(size)) if size.isdigit() else 1000
+
+
+class _States:
+    """The states of this user's jobs, asked for in one call for all, ever more rarely while nothing happens."""
+
+    def __init__(self) -> None:
+        self._rhythm = Rhythm()
+        self._site: _Site | None = None
+        self._queued: dict[str, slurm_states.JobRow] = {}
+        self._over: dict[str, PlacementStatus] = {}
+        self._accounting_again = 0.0
+        self._complaint = ""
+
+    def site(self) -> _Site:
+        """Give what the cluster said when it was first asked."""
+        if self._site is None:
+            self._site = _Site()
+        return self._site
+
+    def hurry(self) -> None:
+        """Look again at the next question."""
+        self._rhythm.hurry()
+
+    def sees(self, placement: Placement) -> bool:
+        """Say whether a placement's job belongs to this cluster."""
+        return placement.details.get("cluster") == self.site().cluster
+
+    def of(self, placements: Sequence[Placement]) -> dict[str, PlacementStatus]:
+        """Give the states of placements; those of other clusters and users are unknown."""
+        try:
+            mine = [p for p in placements if self.sees(p) and p.details.get("user") == getpass.getuser()]
+            new = any(p.job_id not in self._queued and p.id not in self._over for p in mine)
+            if self._rhythm.is_due() or (new and not self._complaint):
+                self._ask(mine)
+        except BackendError as error:
+            self._complaint = str(error)
+            self._rhythm.asked()
+            mine = []
+        visible = {p.id for p in mine}
+        found = {}
+        for placement in placements:
+            if placement.id in self._over:
+                found[placement.id] = self._over[placement.id]
+            elif placement.id not in visible or self._complaint:
+                why = (
+                    self._complaint
+                    or f"its job belongs to cluster {placement.details.get('cluster')!r}, or to another user"
+                )
+                found[placement.id] = PlacementStatus(PlacementState.UNKNOWN, why)
+            else:
+                row = self._queued.get(placement.job_id or "")
+                found[placement.id] = _GONE if row is None else slurm_states.status_of(row)
+        return found
+
+    def _ask(self, placements: Sequence[Placement]) -> None:
+        self._rhythm.asked()
+        answer = jobs.run(slurm_states.squeue_command(getpass.getuser()))
+        if answer.returncode:
+            raise BackendError(f"squeue failed: {answer.stderr.strip()}")
+        self._complaint = ""
+        queued = slurm_states.read_squeue(answer.stdout)
+        rest = {p.job_id: p for p in placements if p.job_id and p.id not in self._over}
+        ended = [job for job in rest if job not in queued or slurm_states.is_over(queued[job])]
+        accounted = self._accounting(ended, min((rest[job].created or 0.0 for job in ended), default=0.0))
+        self._queued = queued | slurm_states.merged(queued, accounted, list(rest))
+        for job in ended:
+            row = self._queued.get(job)
+            status = _GONE if row is None else slurm_states.status_of(row)
+            if status.state is PlacementState.ENDED:
+                self._over[rest[job].id] = status
+
+    def _accounting(self, job_ids: Sequence[str], since: float) -> Mapping[str, slurm_states.JobRow]:
+        """Ask sacct about jobs that have ended; where there is no accounting, not again for ten minutes."""
+        if not job_ids or time.monotonic() < self._accounting_again or shutil.which("sacct") is None:
+            return {}
+        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(max(0.0, since - _AN_HOUR)))
+        answer = jobs.run(slurm_states.sacct_command(job_ids, start))
+        if answer.returncode:
+            self._accounting_again = time.monotonic() + 600.0
+            return {}
+        return slurm_states.read_sacct(answer.stdout)
+
+
+def _additional(named: Mapping[str, Any]) -> dict[str, Any]:
+    """Give sbatch options; a job that Slurm requeues by itself would start workers anew under ids that have ended."""
+    options: dict[str, Any] = {} if "requeue" in named else {"no-requeue": True}
+    return options | {name: value for name, value in named.items() if value is not None and value is not False}
+
+
+def _scancel(*words: str) -> None:
+    answer = jobs.run(["scancel", "--quiet", *words])
+    complaints = [line for line in answer.stderr.splitlines() if line.strip() and not _is_harmless(line)]
+    if answer.returncode and complaints:
+        raise BackendError(f"scancel failed: {' '.join(complaints)}")
+
+
+def _is_harmless(line: str) -> bool:
+    return any(
+        sign in line for sign in ("Invalid job id", "already completing or completed", "not pending", "not running")
+    )
