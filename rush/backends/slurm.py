@@ -96,7 +96,7 @@ class Slurm(Backend):
         self.template, self.submit_timeout = template, submit_timeout
         self._words = [] if isinstance(extra, Mapping) else [str(word) for word in extra]
         named = dict(extra) if isinstance(extra, Mapping) else {}
-        self._parameters = {
+        self._parameters: dict[str, Any] = {
             "partition": partition,
             "account": account,
             "qos": qos,
@@ -165,7 +165,7 @@ class Slurm(Backend):
 
     def options(self, network_id: str, folder: Path, count: int = 1) -> str:
         """Give the lines of the job script by which sbatch learns what is asked for."""
-        extra = {"map_count": count, "array_parallelism": count} if count > 1 else {}
+        extra: dict[str, Any] = {"map_count": count, "array_parallelism": count} if count > 1 else {}
         text = _make_sbatch_string("", folder, job_name=f"rush-{network_id}"[:64], **self._parameters, **extra)
         kept = [line for line in text.splitlines() if line.startswith("#SBATCH") and "--signal=USR2@90" not in line]
         return "\n".join(kept)
@@ -213,7 +213,7 @@ class Slurm(Backend):
         )
 
 
-class _Executor(SlurmExecutor):  # type: ignore[misc]  # submitit is not typed for its plugins
+class _Executor(SlurmExecutor):
     """submitit's executor, for a job script that is already written."""
 
     def __init__(self, folder: Path, script: str, words: Sequence[str]) -> None:

@@ -51,7 +51,7 @@ def read_squeue(output: str) -> dict[str, JobRow]:
     """Read the rows of `squeue_command`."""
     rows = {}
     for line in output.splitlines():
-        job, state, reason, nodes = (line.strip().split("|", 3) + ["", "", ""])[:4]
+        job, state, reason, nodes = f"{line.strip()}|||".split("|")[:4]
         for one in expand(job):
             rows[one] = JobRow(state, reason, nodes)
     return rows
@@ -61,7 +61,7 @@ def read_sacct(output: str) -> dict[str, JobRow]:
     """Read the rows of `sacct_command`."""
     rows = {}
     for line in output.splitlines():
-        job, state, code, nodes = (line.strip().split("|") + ["", "", ""])[:4]
+        job, state, code, nodes = f"{line.strip()}|||".split("|")[:4]
         for one in expand(job):
             rows[one] = JobRow(state, "", nodes, code)
     return rows

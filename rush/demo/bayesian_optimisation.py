@@ -33,8 +33,7 @@ def random_configuration() -> dict[str, Any]:
 def accuracy(components: int, log_c: float, log_gamma: float) -> float:
     """Train the model on real data and give its accuracy in three-fold cross-validation."""
     model = make_pipeline(PCA(components, random_state=0), SVC(C=10**log_c, gamma=10**log_gamma))
-    with threadpool_limits(1):  # the workers share the cores already
-        return float(cross_val_score(model, IMAGES, DIGITS, cv=3).mean())
+    return float(cross_val_score(model, IMAGES, DIGITS, cv=3).mean())
 
 
 def propose(finished: pd.DataFrame) -> dict[str, Any]:
@@ -45,7 +44,7 @@ def propose(finished: pd.DataFrame) -> dict[str, Any]:
     kernel = Matern([0.3] * 3, (0.05, 5), nu=2.5) + WhiteKernel(0.01, (1e-3, 1))
     surrogate = GaussianProcessRegressor(kernel, normalize_y=True)
     with warnings.catch_warnings(action="ignore"):  # a kernel parameter at its bound does no harm
-        surrogate.fit(scaled(finished[PARAMETERS]), scores)
+        surrogate.fit(scaled(finished), scores)
     candidates = [random_configuration() for _ in range(1000)]
     mean, spread = surrogate.predict(scaled(pd.DataFrame(candidates)), return_std=True)
     # Each proposal weighs exploration anew, so that workers that see the same results do not propose the same.
@@ -75,6 +74,7 @@ def evaluate(worker: rush.RushWorker, key: str, xs: dict[str, Any]) -> None:
 
 def optimise(worker: rush.RushWorker, evaluations: int) -> None:
     """Work through the initial design, then propose, evaluate and share until there are enough results."""
+    threadpool_limits(1)  # the workers share the cores already
     while (task := worker.pop_task(timeout=0)) is not None:
         evaluate(worker, task.key, task.xs or {})
     while worker.n_tasks < evaluations and not worker.terminated:

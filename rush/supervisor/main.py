@@ -26,6 +26,7 @@ log = logging.getLogger("rush.supervisor")
 LAST_WORDS = 30.0
 LAST_WORDS_AFTER_MANAGER = 2.0
 GIVEN_UP, RETRIES_GIVEN_UP = 120.0, 4
+_SOON = 0.05
 _GAP = 2.0
 _LONGEST_SLEEP = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP)
@@ -141,7 +142,8 @@ class Supervisor:
         self._last_turn = now
         if self._crew.fresh:
             self._crew.fresh = False
-            self._beat_at = min(self._beat_at, now + self._spec.heartbeat_period / 2)
+            # An order may have come before the news that its worker has registered.
+            self._beat_at = min(self._beat_at, now + _SOON)
         self._enforce_limits(now)
         if self._contact.may_try(now):
             self._contact.send_reports()
