@@ -64,7 +64,7 @@ def _text(summary: "Summary", written: dict[str, str]) -> str:
         "evaluations": summary.evaluations,
         "wall time": f"{summary.seconds:.1f} s",
         "utilisation": f"{summary.utilisation:.1%} of worker time spent evaluating",
-        "rush itself": f"{summary.cost_per_task * 1000:.2f} ms per task",
+        "rush itself": f"{summary.cost_per_task * 1000:.2f} ms of processor time per task",
         **written,
     }
     return "\n\n".join(

@@ -1,4 +1,4 @@
-"""What rush itself costs a worker: the time that the worker's loop spends in calls of rush."""
+"""What rush itself costs a worker: the processor time that its loop spends in calls of rush."""
 
 import functools
 import time
@@ -11,7 +11,7 @@ FIELD = "laps"
 
 
 class Stopwatch:
-    """Stands in for a worker and adds up how long its properties and methods take, from one result to the next."""
+    """Stands in for a worker and adds up what its properties and methods cost, from one result to the next."""
 
     def __init__(self, worker: "RushWorker") -> None:
         self._worker = worker
@@ -30,11 +30,11 @@ class Stopwatch:
         return functools.partial(self._timed, value) if callable(value) else value
 
     def _timed(self, function: Any, *args: Any, **kwargs: Any) -> Any:
-        start = time.perf_counter()
+        start = time.thread_time()
         try:
             return function(*args, **kwargs)
         finally:
-            self._seconds += time.perf_counter() - start
+            self._seconds += time.thread_time() - start
 
 
 def timed_loop(worker: "RushWorker", evaluations: int) -> None:

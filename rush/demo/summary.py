@@ -27,8 +27,8 @@ class Summary:
     utilisation
         The share of the workers' time in between that they spent evaluating.
     cost_per_task
-        Seconds that a worker spends in calls of rush for a task: the median, since the rare long ones are waits for a
-        core that another worker evaluates on.
+        Seconds of processor time that a worker spends in calls of rush for a task: the median. Waits for a core that
+        somebody else evaluates on are not in it.
     """
 
     best: list[dict[str, Any]]
