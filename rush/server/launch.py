@@ -110,7 +110,7 @@ def _hint(said: str, folder: Path) -> str:
 
 def wait_until_ready(config: RedisConfig, running: Running) -> bool:
     """Wait until the server that was started answers; False when it has ended, or has not answered in time."""
-    hasty = dataclasses.replace(config, retry_timeout=0)
+    hasty = dataclasses.replace(config, retry_timeout=0, connect_timeout=1.0, socket_timeout=1.0)
     deadline = time.monotonic() + START_TIMEOUT
     while running.poll() is None and time.monotonic() < deadline:
         # Before our own server is there, somebody else's may answer on its port and refuse the password.

@@ -60,7 +60,7 @@ def test_one_server_for_the_process(ended):
 
 def test_answers_only_with_the_password(ended):
     config = process_server()
-    with redis.Redis(port=config.port) as client, pytest.raises(redis.AuthenticationError):
+    with redis.Redis(port=config.port, retry=None) as client, pytest.raises(redis.AuthenticationError):
         client.ping()
     with redis.Redis(port=config.port, password=config.password) as client:
         assert list(client.config_get("appendonly").values()) in (["yes"], [b"yes"])
