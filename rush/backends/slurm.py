@@ -152,12 +152,12 @@ class Slurm(Backend):
 
     def preview(self, commands: Sequence[WorkerCommand]) -> str:
         """Give the job script and what each job of it would run."""
-        folder = Path("FOLDER")
+        folder = Path("/FOLDER")
         python = jobs.python_command(self.python)
         network = commands[0].network_id if commands else "NETWORK"
         script = self._script(network, folder, 0, max(1, len(commands)))
         runs = [f"# worker-{n}.sh: {jobs.worker_line(c, python, folder, n)}" for n, c in enumerate(commands)]
-        return "\n".join([f"# {shlex.join(['sbatch', *self._words, 'FOLDER/job.sh'])}", *runs, "", script])
+        return "\n".join([f"# {shlex.join(['sbatch', *self._words, '/FOLDER/job.sh'])}", *runs, "", script])
 
     def tail(self, placement: Placement, lines: int = 50) -> str:
         """Give the last lines of a job's stderr."""

@@ -132,6 +132,7 @@ JobAcctGatherType=jobacct_gather/linux
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
 AccountingStoragePort={_DBD}
+AccountingStoragePass={ROOT}/munge/socket
 {nodes}PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP LLN=YES
 PartitionName=closed Nodes=node1 State=DOWN
 """)
@@ -155,7 +156,13 @@ def _start_accounting() -> None:
     shutil.chown(data, "mysql", "mysql")
     words = ["--no-defaults", "--user=mysql", f"--datadir={data}"]
     _run("mariadb-install-db", *words, "--auth-root-authentication-method=socket", "--skip-test-db")
-    options = [f"--socket={sock}", f"--pid-file={data}/mariadbd.pid", "--bind-address=127.0.0.1", f"--port={_SQL}", f"--log-error={data}/log"]
+    options = [
+        f"--socket={sock}",
+        f"--pid-file={data}/mariadbd.pid",
+        "--bind-address=127.0.0.1",
+        f"--port={_SQL}",
+        f"--log-error={data}/log",
+    ]
     small = ["--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
     subprocess.Popen(["mariadbd", *words, *options, *small], env=_environment(), start_new_session=True, **_QUIET)
     _wait(lambda: _works("mariadb-admin", "--no-defaults", f"--socket={sock}", "ping"), "the database answers")
@@ -192,25 +199,24 @@ def _stop() -> None:
         ROOT / "run" / "slurmctld.pid",
         ROOT / "run" / "slurmdbd.pid",
     ]
-    for file in (*files, ROOT / "mysql" / "mariadbd.pid", ROOT / "munge" / "munged.pid"):
-        _end(file)
+    _end([*files, ROOT / "munge" / "munged.pid"])
+    _end([ROOT / "mysql" / "mariadbd.pid"])
     for entry in ROOT.iterdir():
         if entry.is_dir() and entry.name != "users":
             shutil.rmtree(entry)
 
 
-def _end(file: Path) -> None:
-    try:
-        process = psutil.Process(int(file.read_text()))
-    except (OSError, ValueError, psutil.NoSuchProcess):
-        return
-    if not process.name().startswith(file.name.split(".")[0]):
-        return
-    process.send_signal(signal.SIGTERM)
-    with contextlib.suppress(psutil.TimeoutExpired):
-        process.wait(10)
-        return
-    process.kill()
+def _end(files: list[Path]) -> None:
+    """End the daemons that wrote these files, all at once."""
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError, ValueError, psutil.NoSuchProcess):
+            process = psutil.Process(int(file.read_text()))
+            if process.name().startswith(file.name.split(".")[0]):
+                process.send_signal(signal.SIGTERM)
+                found.append(process)
+    for process in psutil.wait_procs(found, timeout=10)[1]:
+        process.kill()
 
 
 _QUIET = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
@@ -239,7 +245,7 @@ def _ask(*argv: str) -> str:
     return done.stdout
 
 
-def _wait(predicate, what: str, timeout: float = 60.0) -> None:
+def _wait(predicate, what: str, timeout: float = 20.0) -> None:
     deadline = time.monotonic() + timeout
     while not predicate():
         if time.monotonic() > deadline:
