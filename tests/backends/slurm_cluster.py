@@ -164,7 +164,7 @@ def _start_accounting() -> None:
         f"--log-error={data}/log",
     ]
     small = ["--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
-    subprocess.Popen(["mariadbd", *words, *options, *small], env=_environment(), start_new_session=True, **_QUIET)
+    _run("setsid", "--fork", "mariadbd", *words, *options, *small)
     _wait(lambda: _works("mariadb-admin", "--no-defaults", f"--socket={sock}", "ping"), "the database answers")
     grants = "CREATE USER slurm@'%' IDENTIFIED BY 'slurm'; GRANT ALL ON slurm_acct_db.* TO slurm@'%';"
     _run("mariadb", "--no-defaults", f"--socket={sock}", "-e", f"CREATE DATABASE slurm_acct_db; {grants}")
