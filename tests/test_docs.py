@@ -20,6 +20,13 @@ def test_the_code_of_a_page_runs(page, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+def test_the_tests_that_show_a_promise_are_there():
+    promised = re.findall(r"`(test_\w+)`", (ROOT / "docs" / "explanation" / "guarantees.md").read_text())
+    written = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    assert promised
+    assert [name for name in promised if f"def {name}(" not in written] == []
+
+
 @pytest.mark.slow
 def test_the_docs_build_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", ROOT / "docs", tmp_path]
