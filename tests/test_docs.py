@@ -11,7 +11,9 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("page", ["README.md", "docs/tutorial.md", "docs/howto/write-a-backend.md", "docs/reference/protocol.md"])
+@pytest.mark.parametrize(
+    "page", ["README.md", "docs/tutorial.md", "docs/howto/write-a-backend.md", "docs/reference/protocol.md"]
+)
 def test_the_code_of_a_page_runs(page, tmp_path):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
     script = tmp_path / "page.py"
