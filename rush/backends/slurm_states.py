@@ -44,7 +44,7 @@ def sacct_command(job_ids: Iterable[str], since: str) -> list[str]:
     bases = sorted({job.partition("_")[0] for job in job_ids}, key=int)
     columns = "--format=JobID,State,ExitCode,NodeList"
     jobs = f"--jobs={','.join(bases)}"
-    return ["sacct", "--noheader", "--parsable2", "--allocations", "--array", f"--starttime={since}", columns, jobs]
+    return ["sacct", "--noheader", "--parsable2", "--allocations", f"--starttime={since}", columns, jobs]
 
 
 def read_squeue(output: str) -> dict[str, JobRow]:

@@ -90,7 +90,10 @@ def _start() -> None:
     _run("slurmctld", "-f", str(CONFIG))
     for number in range(1, NODES + 1):
         _run("slurmd", "-f", str(CONFIG), "-N", f"node{number}")
-    _wait(lambda: _ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").split().count("idle") == NODES, "the nodes are idle")
+    _wait(
+        lambda: _ask("sinfo", "-h", "-N", "-p", "debug", "-o", "%T").split().count("idle") == NODES,
+        "the nodes are idle",
+    )
 
 
 def _write_config() -> None:

@@ -110,7 +110,7 @@ def test_a_stop_lets_the_supervisor_drain(slurm, wait_until, options):
 
 def test_a_kill_ends_what_ignores_signals_with_its_children(slurm, wait_until):
     backend = slurm()
-    stubborn = f"""
+    stubborn = """
 import signal, subprocess, sys
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(120)'])
@@ -222,6 +222,6 @@ def test_leftovers_of_the_callers_own_job_are_not_passed_on(slurm, wait_until, m
 def test_a_job_knows_when_it_will_end(slurm, wait_until):
     backend = slurm(time="00:05:00")
     code = "import time; from rush.config import job_end_time; print(job_end_time() - time.time())"
-    (placement,) = start(backend, f"import sys; sys.path.insert(0, {os.getcwd()!r}); {code}")
+    (placement,) = start(backend, f"import sys; sys.path.insert(0, {str(Path.cwd())!r}); {code}")
     wait_until(lambda: state(backend, placement) is PlacementState.ENDED, 30)
     assert 280 < float(output(placement)) <= 301
