@@ -67,6 +67,11 @@ def new_folder(parent: str | None, network_id: str) -> Path:
     return folder
 
 
+def title(network_id: str) -> str:
+    """Give the first comment of a job script."""
+    return f"Workers of the rush network {network_id}. The secrets stay in a file that only its owner can read."
+
+
 def python_command(python: str | None) -> str:
     """Give the shell words of the interpreter: this one's path, or what the user wrote, a container command perhaps."""
     return shlex.quote(sys.executable) if python is None else python

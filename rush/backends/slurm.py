@@ -170,12 +170,23 @@ class Slurm(Backend):
         kept = [line for line in text.splitlines() if line.startswith("#SBATCH") and "--signal=USR2@90" not in line]
         return "\n".join(kept)
 
+    def hand_script(self, network_id: str, command: str) -> str:
+        """Give a job script that runs one command, to be edited and submitted by hand."""
+        options = self.options(network_id, Path("/FOLDER")).splitlines()
+        values = {
+            "title": jobs.title(network_id),
+            "options": "\n".join(line for line in options if "/FOLDER" not in line),
+            "setup": "\n".join(self.setup),
+            "command": jobs.command_block(command, self.teardown),
+        }
+        return render(load_template(self.template), values)
+
     def _script(self, network_id: str, folder: Path, first: int, count: int) -> str:
         number = f"$(({first} + {_INDEX}))" if first else _INDEX
         step = "srun --ntasks=1 --unbuffered " if self.srun else ""
         run = f'{step}/bin/sh {shlex.quote(str(folder))}/worker-"{number}".sh'
         values = {
-            "network": network_id,
+            "title": jobs.title(network_id),
             "options": self.options(network_id, folder, count),
             "setup": "\n".join(self.setup),
             "command": jobs.command_block(run, self.teardown),

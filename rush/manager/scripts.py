@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rush.backends import find_backend
 from rush.config import user_folder
 from rush.manager.loops import LoopOptions
 from rush.template import load_template, render
@@ -14,12 +15,18 @@ from rush.template import load_template, render
 if TYPE_CHECKING:
     from rush.manager.rush import Rush
 
+_JOBS = ("slurm", "pbs")
+"""Templates of job scripts, which their backends fill in."""
+
 
 def worker_script(net: "Rush", loop: Callable[..., Any], template: str, options: LoopOptions) -> str:
     """Store the loop and its secrets, and fill in a template that starts one worker."""
-    text = load_template(template)
+    text = "" if template in _JOBS else load_template(template)
     loop_id = net._store_loop(loop, options, template)
     words = [*net._command(loop_id, ()).arguments, "--secrets", str(_secret_file(net))]
+    if template in _JOBS:
+        backend: Any = find_backend(template, {})
+        return str(backend.hand_script(net.network_id, shlex.join([sys.executable, *words])))
     values = {
         "network": net.network_id,
         "python": shlex.quote(sys.executable),

@@ -69,7 +69,7 @@ def test_a_profile_names_a_backend_and_its_options():
 
 
 def test_a_misspelt_option_of_a_profile_is_an_error_with_the_near_match():
-    with pytest.raises(ConfigError, match="'pyhton'.*did you mean 'python'"):
+    with pytest.raises(ConfigError, match=r"'pyhton'.*did you mean 'python'"):
         find_backend("mine", {"mine": {"backend": "local", "pyhton": "x"}})
 
 

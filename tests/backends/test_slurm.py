@@ -63,13 +63,13 @@ def test_no_secret_stands_in_a_script():
 
 def test_a_users_own_template_is_taken(tmp_path):
     path = tmp_path / "mine.sh"
-    path.write_text("{{options}}\n# mine {{network}}\n{{setup}}\n{{command}}\n")
-    assert "# mine net" in Slurm(template=str(path)).preview(commands(1))
+    path.write_text("{{options}}\n# mine {{title}}\n{{setup}}\n{{command}}\n")
+    assert "# mine Workers of the rush network net" in Slurm(template=str(path)).preview(commands(1))
 
 
 def test_a_template_without_a_hole_for_the_command_is_an_error(tmp_path):
     path = tmp_path / "mine.sh"
-    path.write_text("{{options}}\n{{network}}\n{{setup}}\n")
+    path.write_text("{{options}}\n{{title}}\n{{setup}}\n")
     with pytest.raises(ConfigError, match="'command' has no hole"):
         Slurm(template=str(path)).preview(commands(1))
 

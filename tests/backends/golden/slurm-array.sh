@@ -24,10 +24,10 @@
 #SBATCH --qos=long
 #SBATCH --reservation='maintenance day'
 #SBATCH --time=02:00:00
-module load python
-export DATA="$HOME/data"
-# Older Slurm does not say when the job will end, by which workers know when to stop.
+# Older Slurm does not say when the job will end, which workers need to know to stop in time.
 if [ -z "$SLURM_JOB_END_TIME" ] && end=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null); then
     export RUSH_JOB_END_TIME=$end
 fi
+module load python
+export DATA="$HOME/data"
 exec /bin/sh /FOLDER/worker-"${SLURM_ARRAY_TASK_ID:-0}".sh

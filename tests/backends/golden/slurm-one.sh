@@ -11,9 +11,9 @@
 #SBATCH --ntasks-per-node=1
 #SBATCH --open-mode=append
 #SBATCH --output=/FOLDER/%j_0_log.out
-
-# Older Slurm does not say when the job will end, by which workers know when to stop.
+# Older Slurm does not say when the job will end, which workers need to know to stop in time.
 if [ -z "$SLURM_JOB_END_TIME" ] && end=$(date -d "$(squeue -h -j "$SLURM_JOB_ID" -o %e)" +%s 2>/dev/null); then
     export RUSH_JOB_END_TIME=$end
 fi
+
 exec /bin/sh /FOLDER/worker-"${SLURM_ARRAY_TASK_ID:-0}".sh

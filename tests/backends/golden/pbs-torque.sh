@@ -1,0 +1,33 @@
+# qsub -N rush -q long -A lab -o /FOLDER/job-0.log -j oe -r n -l nodes=1:ppn=8:gpus=2:arch=zen4 -l mem=16gb -l walltime=01:30:00 -m e -V /FOLDER/job-0.sh
+# worker-0.sh: exec python3 -m rush.worker --worker w0 --secrets /FOLDER/secrets-0 --folder /FOLDER
+# worker-1.sh: exec python3 -m rush.worker --worker w1 --secrets /FOLDER/secrets-1 --folder /FOLDER
+
+#!/bin/bash
+# Workers of the rush network net. The secrets stay in a file that only its owner can read.
+#PBS -N rush
+#PBS -q long
+#PBS -A lab
+#PBS -o /FOLDER/job-0.log
+#PBS -j oe
+#PBS -r n
+#PBS -l nodes=1:ppn=8:gpus=2:arch=zen4
+#PBS -l mem=16gb
+#PBS -l walltime=01:30:00
+#PBS -m e
+#PBS -V
+exec >/FOLDER/worker-"$((0 + ${PBS_ARRAY_INDEX:-0}))".out 2>/FOLDER/worker-"$((0 + ${PBS_ARRAY_INDEX:-0}))".err
+cd "${PBS_O_WORKDIR:-.}" || exit 1
+# PBS does not say when the job will end, which workers need to know to stop in time.
+limit=$(qstat -f "$PBS_JOBID" 2>/dev/null | sed -n 's/.*Resource_List.walltime = //p' | head -n 1)
+limit=${limit:-5400}
+if [ -n "$limit" ] && [ -z "$SLURM_JOB_END_TIME" ]; then
+    export RUSH_JOB_END_TIME=$(($(date +%s) + $(echo "$limit" | awk -F: '{s = 0; for (i = 1; i <= NF; i++) s = s * 60 + $i; print s}')))
+fi
+module load python
+/bin/sh /FOLDER/worker-"$((0 + ${PBS_ARRAY_INDEX:-0}))".sh &
+worker=$!
+trap : TERM INT
+trap 'kill -USR2 $worker' USR2
+while kill -0 "$worker" 2>/dev/null; do wait "$worker"; status=$?; done
+echo over
+exit "${status:-1}"
