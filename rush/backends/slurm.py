@@ -139,15 +139,13 @@ class Slurm(Backend):
 
     def stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
         """Cancel those that wait; signal those that run, or kill them."""
-        ids = [placement.job_id for placement in placements if placement.job_id and self._states.sees(placement)]
-        for first in range(0, len(ids), 200):
-            part = ids[first : first + 200]
-            if kill:
-                _scancel("--signal=KILL", *part)
-                continue
-            _scancel("--state=PENDING", *part)
-            reach = [] if self.srun else ["--full"] if self.teardown else ["--batch"]
-            _scancel("--state=RUNNING", "--signal=TERM", *reach, *part)
+        mine = [placement for placement in placements if placement.job_id and self._states.sees(placement)]
+        for part in _parts([placement.job_id for placement in mine], 200):
+            _scancel(*(["--signal=KILL"] if kill else ["--state=PENDING"]), *part)
+        for reach in () if kill else {placement.details.get("reach", "") for placement in mine}:
+            reached = [placement.job_id for placement in mine if placement.details.get("reach", "") == reach]
+            for part in _parts(reached, 200):
+                _scancel("--state=RUNNING", "--signal=TERM", *reach.split(), *part)
         self._states.hurry()
 
     def preview(self, commands: Sequence[WorkerCommand]) -> str:
@@ -219,6 +217,7 @@ class Slurm(Backend):
                 "cluster": self._states.site().cluster,
                 "user": getpass.getuser(),
                 "folder": str(folder),
+                "reach": "" if self.srun else "--full" if self.teardown else "--batch",
                 "options": json.dumps(self._given),
             },
         )
@@ -341,6 +340,11 @@ def _additional(named: Mapping[str, Any]) -> dict[str, Any]:
     """Give sbatch options; a job that Slurm requeues by itself would start workers anew under ids that have ended."""
     options: dict[str, Any] = {} if "requeue" in named else {"no-requeue": True}
     return options | {name: value for name, value in named.items() if value is not None and value is not False}
+
+
+def _parts(ids: Sequence[str | None], size: int) -> list[list[str]]:
+    known = [job for job in ids if job]
+    return [known[first : first + size] for first in range(0, len(known), size)]
 
 
 def _scancel(*words: str) -> None:

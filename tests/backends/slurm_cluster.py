@@ -2,6 +2,7 @@
 
 import contextlib
 import fcntl
+import hashlib
 import os
 import shutil
 import signal
@@ -12,6 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
+
+from tests.servers import free_port
 
 NEEDED = (
     "munged",
@@ -28,9 +31,9 @@ NEEDED = (
 )
 NODES = 3
 CPUS = 8
-ROOT = Path("/tmp/rush-test-slurm")  # nosec - one place for all test processes, made below with its owner checked
+ROOT = Path("/tmp") / f"rush-test-slurm-{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:8]}"
+"""One place for all test processes that run this very file."""
 CONFIG = ROOT / "etc" / "slurm.conf"
-_CTLD, _DBD, _SQL, _FIRST_NODE = 16817, 16819, 16820, 16821
 
 
 def missing() -> str:
@@ -84,9 +87,10 @@ def _users() -> list[int]:
 def _start() -> None:
     for name in ("etc", "state", "log", "run", "munge", "mysql"):
         (ROOT / name).mkdir(mode=0o755)
-    _write_config()
+    accounting = free_port()
+    _write_config(accounting)
     _start_munge()
-    _start_accounting()
+    _start_accounting(accounting, free_port())
     _run("slurmctld", "-f", str(CONFIG))
     for number in range(1, NODES + 1):
         _run("slurmd", "-f", str(CONFIG), "-N", f"node{number}")
@@ -96,17 +100,17 @@ def _start() -> None:
     )
 
 
-def _write_config() -> None:
+def _write_config(accounting: int) -> None:
     host = socket.gethostname().split(".")[0]
     nodes = "".join(
-        f"NodeName=node{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={_FIRST_NODE + n} CPUs={CPUS} RealMemory=4000\n"
+        f"NodeName=node{n} NodeHostname={host} NodeAddr=127.0.0.1 Port={free_port()} CPUs={CPUS} RealMemory=4000\n"
         for n in range(1, NODES + 1)
     )
     for number in range(1, NODES + 1):
         (ROOT / f"spool.node{number}").mkdir()
     CONFIG.write_text(f"""ClusterName=rush
 SlurmctldHost={host}(127.0.0.1)
-SlurmctldPort={_CTLD}
+SlurmctldPort={free_port()}
 SlurmUser=root
 AuthType=auth/munge
 AuthInfo=socket={ROOT}/munge/socket,cred_expire=5
@@ -127,14 +131,15 @@ SelectTypeParameters=CR_CPU
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
 MaxArraySize=4
-MaxJobCount=200
+MaxJobCount=2000
 KillWait=5
 MessageTimeout=5
 MinJobAge=300
 JobAcctGatherType=jobacct_gather/linux
 AccountingStorageType=accounting_storage/slurmdbd
 AccountingStorageHost=127.0.0.1
-AccountingStoragePort={_DBD}
+AccountingStorageEnforce=limits
+AccountingStoragePort={accounting}
 AccountingStoragePass={ROOT}/munge/socket
 {nodes}PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP LLN=YES
 PartitionName=closed Nodes=node1 State=DOWN
@@ -154,7 +159,7 @@ def _start_munge() -> None:
     _run("runuser", "-u", "munge", "--", shutil.which("munged", path="/usr/sbin:/sbin") or "munged", *words)
 
 
-def _start_accounting() -> None:
+def _start_accounting(port: int, database: int) -> None:
     data, sock = ROOT / "mysql", ROOT / "mysql" / "socket"
     shutil.chown(data, "mysql", "mysql")
     words = ["--no-defaults", "--user=mysql", f"--datadir={data}"]
@@ -163,7 +168,7 @@ def _start_accounting() -> None:
         f"--socket={sock}",
         f"--pid-file={data}/mariadbd.pid",
         "--bind-address=127.0.0.1",
-        f"--port={_SQL}",
+        f"--port={database}",
         f"--log-error={data}/log",
     ]
     small = ["--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
@@ -176,13 +181,13 @@ def _start_accounting() -> None:
 AuthInfo=socket={ROOT}/munge/socket
 DbdHost=localhost
 DbdAddr=127.0.0.1
-DbdPort={_DBD}
+DbdPort={port}
 SlurmUser=root
 LogFile={ROOT}/log/slurmdbd.log
 PidFile={ROOT}/run/slurmdbd.pid
 StorageType=accounting_storage/mysql
 StorageHost=127.0.0.1
-StoragePort={_SQL}
+StoragePort={database}
 StorageUser=slurm
 StoragePass=slurm
 StorageLoc=slurm_acct_db
@@ -190,7 +195,8 @@ StorageLoc=slurm_acct_db
     path.chmod(0o600)
     _run("slurmdbd")
     _wait(lambda: _works("sacctmgr", "-n", "show", "cluster"), "the accounting answers")
-    subprocess.run(["sacctmgr", "-i", "add", "cluster", "rush"], env=_environment(), check=False, **_QUIET)
+    for order in ("add cluster rush", "add qos few MaxSubmitJobsPerUser=2", "modify user root set qos=normal,few"):
+        subprocess.run(["sacctmgr", "-i", *order.split()], env=_environment(), check=False, **_QUIET)
 
 
 def _stop() -> None:

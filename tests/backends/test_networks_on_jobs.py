@@ -71,18 +71,28 @@ def test_a_job_that_waits_is_shown_with_its_reason(net, backend):
 
 def test_a_cancelled_job_hands_its_task_back(net, backend, wait_until):
     def hold(worker):
-        task = worker.pop_task(timeout=None)
+        worker.pop_task(timeout=None)
         while True:
             time.sleep(0.1)
 
     net.start_workers(hold, n_workers=1, backend=backend(), heartbeat_period=0.5, heartbeat_expire=3, grace_period=1)
     net.wait_for_workers(1, timeout=60)
-    (key,) = net.push_tasks([{"x": 1}])
+    net.push_tasks([{"x": 1}])
     wait_until(lambda: net.n_running_tasks == 1, 20)
     (placement,) = net._store.placements()
     net._backend_of(placement).stop([placement], kill=False)
     wait_until(lambda: not net.running_worker_ids, 30)
     assert net.n_queued_tasks == 1
+
+
+def test_workers_stop_in_time_before_the_jobs_limit(net, cluster, tmp_path, wait_until):
+    setup = [f"export PYTHONPATH={Path.cwd()}:$PYTHONPATH"]
+    backend = Slurm(folder=str(tmp_path), python=sys.executable, setup=setup, time=1)
+    (worker,) = net.start_workers(square, n_workers=1, backend=backend)
+    net.wait_for_workers(1, timeout=30)
+    wait_until(lambda: not net.running_worker_ids, 50)
+    placement = net.placements[worker]
+    wait_until(lambda: backend.poll([placement])[placement.id].reason == "COMPLETED: the job has ended", 20)
 
 
 def test_another_manager_sees_and_stops_the_jobs(net, backend, config, network_id, wait_until):

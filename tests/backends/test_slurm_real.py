@@ -102,7 +102,7 @@ def test_a_stop_lets_the_supervisor_drain(slurm, wait_until, options):
     backend = slurm(**options)
     (placement,) = start(backend, DRAIN)
     wait_until(lambda: "ready" in output(placement), 30)
-    backend.stop([placement], kill=False)
+    Slurm().stop([placement], kill=False)
     wait_until(lambda: state(backend, placement) is PlacementState.ENDED, 30)
     assert "drained" in output(placement)
     assert ("afterwards" in output(placement)) is ("teardown" in options)
@@ -160,6 +160,21 @@ def test_a_job_that_slurm_has_forgotten_has_ended(slurm):
     (placement,) = start(backend, "pass")
     forgotten = replace(placement, id="other", job_id="99999")
     assert state(backend, forgotten) is PlacementState.ENDED
+
+
+def test_at_a_submit_limit_jobs_are_held_back_until_there_is_room(slurm, wait_until):
+    backend = slurm(qos="few", submit_timeout=60)
+    placed = start(backend, "import sys; print('I am', sys.argv[1])", 5)
+    wait_until(lambda: all(state(backend, p) is PlacementState.ENDED for p in placed), 60)
+    assert [output(p) for p in placed] == [f"I am {i}\n" for i in range(5)]
+
+
+def test_a_submit_limit_that_stays_is_an_error_with_what_was_placed(slurm):
+    backend = slurm(qos="few", submit_timeout=2)
+    with pytest.raises(BackendError, match="2 of 3 jobs were placed") as caught:
+        start(backend, SLEEP, 3)
+    backend.placed += caught.value.placements
+    assert len(caught.value.placements) == 2
 
 
 def test_what_sbatch_refuses_is_an_error_with_its_words(slurm):
