@@ -20,7 +20,7 @@ demo: $(VENV)/.demo
 test: system $(VENV)/.dev style
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= < /dev/null
-	$(BIN)/coverage report --fail-under=83
+	$(BIN)/coverage report --fail-under=91
 	$(MAKE) smoke
 
 check: $(VENV)/.dev style

@@ -49,6 +49,14 @@ class LoopOptions:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+def options_among(kwargs: dict[str, Any], loop_args: Mapping[str, Any] | None) -> LoopOptions:
+    """Sort keywords into the options of `start_workers` and arguments of the loop."""
+    known = set(LoopOptions.__dataclass_fields__) - {"kwargs", "loop_args"}
+    given = {name: value for name, value in kwargs.items() if name in known}
+    rest = {name: value for name, value in kwargs.items() if name not in known}
+    return LoopOptions(**given, loop_args=loop_args, kwargs=rest)
+
+
 def bind_loop(loop: WorkerLoop, options: LoopOptions, names: Sequence[str]) -> dict[str, Any]:
     """Give the loop's arguments, checked against its signature before anything starts.
 
@@ -146,6 +154,15 @@ def make_spec(
         rush=rush_version(),
         python=platform.python_version(),
     )
+
+
+def worker_arguments(
+    network_id: str, loop_id: str, worker_ids: Sequence[str], *, supervised: bool = False
+) -> tuple[str, ...]:
+    """Give what follows the interpreter on the command line of a supervisor, without its secrets."""
+    named = [word for worker in worker_ids for word in ("--worker", worker)]
+    words = ("-m", "rush.worker", "--network", network_id, "--loop", loop_id, *named)
+    return (*words, "--supervised") if supervised else words
 
 
 def new_loop_id() -> str:

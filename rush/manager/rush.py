@@ -9,7 +9,15 @@ from rush.backends import Backend, Local, find_backend
 from rush.errors import BackendError
 from rush.keys import check_id
 from rush.manager import arguments, watching
-from rush.manager.loops import LoopOptions, bind_loop, check_options, make_spec, new_loop_id
+from rush.manager.loops import (
+    LoopOptions,
+    bind_loop,
+    check_options,
+    make_spec,
+    new_loop_id,
+    options_among,
+    worker_arguments,
+)
 from rush.manager.reading import TaskReader
 from rush.model import Placement, StopKind, WorkerCommand
 from rush.names import new_worker_id
@@ -156,7 +164,7 @@ class Rush(TaskReader):
         list of str
             The worker ids.
         """
-        options = _options_among(kwargs, loop_args)
+        options = options_among(kwargs, loop_args)
         return self._start(worker_loop, n_workers, Local(), options, supervised=supervise)
 
     def worker_script(
@@ -181,7 +189,7 @@ class Rush(TaskReader):
         str
             The script. No secret stands in it: it names a file of mode 0600 that holds them.
         """
-        return self._script(worker_loop, template, _options_among(kwargs, loop_args))
+        return self._script(worker_loop, template, options_among(kwargs, loop_args))
 
     def wait_for_workers(
         self, n: int | None = None, worker_ids: Sequence[str] | None = None, timeout: float | None = None
@@ -350,7 +358,8 @@ class Rush(TaskReader):
         commands, first = [], 0
         for share in backend.shares(count):
             ids = tuple(names[first : first + share])
-            commands.append(self._command(loop_id, ids, supervised=supervised))
+            words = worker_arguments(self._network_id, loop_id, ids, supervised=supervised)
+            commands.append(WorkerCommand(self._network_id, ids, words, self._secret(), supervised=supervised))
             first += share
         try:
             placed = backend.start(commands)
@@ -375,14 +384,6 @@ class Rush(TaskReader):
         loop_id = new_loop_id()
         self._store.put_loop(loop_id, spec)
         return loop_id
-
-    def _command(self, loop_id: str, worker_ids: tuple[str, ...], *, supervised: bool = False) -> WorkerCommand:
-        words = ["-m", "rush.worker", "--network", self._network_id, "--loop", loop_id]
-        for worker in worker_ids:
-            words += ["--worker", worker]
-        if supervised:
-            words.append("--supervised")
-        return WorkerCommand(self._network_id, worker_ids, tuple(words), self._secret(), supervised=supervised)
 
     def _script(self, loop: Callable[..., Any], template: str, options: LoopOptions) -> str:
         from rush.manager.scripts import worker_script
@@ -409,14 +410,6 @@ class Rush(TaskReader):
 def rsh(network_id: str | None = None, config: "RedisConfig | str | redis.Redis | None" = None) -> Rush:
     """Give a manager of a network; see `Rush`."""
     return Rush(network_id, config)
-
-
-def _options_among(kwargs: dict[str, Any], loop_args: Mapping[str, Any] | None) -> LoopOptions:
-    """Sort keywords into the options of `start_workers` and arguments of the loop."""
-    known = set(LoopOptions.__dataclass_fields__) - {"kwargs", "loop_args"}
-    given = {name: value for name, value in kwargs.items() if name in known}
-    rest = {name: value for name, value in kwargs.items() if name not in known}
-    return LoopOptions(**given, loop_args=loop_args, kwargs=rest)
 
 
 __all__ = ["Rush", "rsh"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rush.backends import find_backend
 from rush.config import user_folder
-from rush.manager.loops import LoopOptions
+from rush.manager.loops import LoopOptions, worker_arguments
 from rush.template import load_template, render
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ def worker_script(net: "Rush", loop: Callable[..., Any], template: str, options:
     """Store the loop and its secrets, and fill in a template that starts one worker."""
     text = "" if template in _JOBS else load_template(template)
     loop_id = net._store_loop(loop, options, template)
-    words = [*net._command(loop_id, ()).arguments, "--secrets", str(_secret_file(net))]
+    words = [*worker_arguments(net.network_id, loop_id, ()), "--secrets", str(_secret_file(net))]
     if template in _JOBS:
         backend: Any = find_backend(template, {})
         return str(backend.hand_script(net.network_id, shlex.join([sys.executable, *words])))

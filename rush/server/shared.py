@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,15 +61,7 @@ def running_server() -> RedisConfig | None:
     ConfigError
         The address file is open to others, or no address file.
     """
-    record = read_record()
-    if record is None:
-        return None
-    if record.foreign:
-        return _foreign_config(record)
-    if record.alive:
-        return record.config
-    _remove_stale()
-    return None
+    return _found(_remove_stale)
 
 
 def start_server(
@@ -175,6 +168,11 @@ def server_status() -> ServerStatus:
 
 def running_under_lock() -> RedisConfig | None:
     """Do as `running_server` for one who holds the lock already."""
+    return _found(remove_record)
+
+
+def _found(forget: Callable[[], object]) -> RedisConfig | None:
+    """Give the server that the address file names; of one that is gone, `forget` the file."""
     record = read_record()
     if record is None:
         return None
@@ -182,7 +180,7 @@ def running_under_lock() -> RedisConfig | None:
         return _foreign_config(record)
     if record.alive:
         return record.config
-    remove_record()
+    forget()
     return None
 
 

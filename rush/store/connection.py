@@ -139,13 +139,18 @@ def _shard(config: RedisConfig, key: bytes) -> tuple[str, int]:
     raise redis.ConnectionError(f"no node of the cluster serves slot {slot}: " + "; ".join(faults))
 
 
+def _find(config: RedisConfig, key: bytes) -> tuple[str, int]:
+    """Say where the server is that holds `key`."""
+    if config.sentinels:
+        return _sentinel_master(config)
+    if config.cluster:
+        return _shard(config, key)
+    return config.host, config.port
+
+
 def connect(config: RedisConfig, key: bytes) -> redis.Connection:
     """Open a connection to the server that holds `key`."""
-    host, port = config.host, config.port
-    if config.sentinels:
-        host, port = _sentinel_master(config)
-    elif config.cluster:
-        host, port = _shard(config, key)
+    host, port = _find(config, key)
     connection = _plain_connection(config, host, port)
     connection.connect()
     if config.sentinels and _ask(connection, "ROLE")[0] != b"master":
@@ -156,11 +161,7 @@ def connect(config: RedisConfig, key: bytes) -> redis.Connection:
 
 def client(config: RedisConfig, key: bytes) -> redis.Redis:
     """Give a redis-py client of the server that holds `key`, for commands of the user's own."""
-    host, port = config.host, config.port
-    if config.sentinels:
-        host, port = _sentinel_master(config)
-    elif config.cluster:
-        host, port = _shard(config, key)
+    host, port = _find(config, key)
     kind: Any = redis.SSLConnection if config.tls else redis.Connection
     place: dict[str, Any] = {"host": host, "port": port}
     if config.unix_socket:

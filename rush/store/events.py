@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from rush.store.connection import Broken, Channel, Packed, pack, persist
+from rush.store.connection import Channel, Packed, pack, persist
 from rush.store.scripts import script
 from rush.store.store import Store
 
@@ -110,6 +110,3 @@ class OrderChannel:
     def close(self) -> None:
         """Close the connection."""
         self._channel.close()
-
-
-__all__ = ["LISTEN", "Broken", "Listener", "OrderChannel", "deadline_after", "remaining", "wait_for_bell"]

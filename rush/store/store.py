@@ -11,7 +11,7 @@ from rush.config import RedisConfig
 from rush.errors import ConnectionFailed, RushError
 from rush.keys import META_PATTERN, Keys, check_id, network_of
 from rush.model import Ending, LoopSpec, Placement, StopKind, WorkerInfo, WorkerState
-from rush.store.connection import Readers, Reply, connect, pack
+from rush.store.connection import Readers, Reply
 from rush.store.scripts import script
 
 PROTOCOL = 1
@@ -194,7 +194,7 @@ class Store:
         found = self.readers.ask("HMGET", self.keys.sessions, *worker_ids)
         return {worker: int(value) for worker, value in zip(worker_ids, found, strict=True) if value is not None}
 
-    def beat(self, _supervisor_id: str, beats: Sequence[Beat]) -> BeatReply:
+    def beat(self, beats: Sequence[Beat]) -> BeatReply:
         """Renew heartbeats, and hear what the workers are told to do."""
         k = self.keys
         words = [word for beat in beats for word in (beat.worker_id, beat.incarnation, round(beat.expire * 1000))]
@@ -342,6 +342,3 @@ def list_networks(config: RedisConfig) -> list[str]:
         if int(cursor) == 0:
             readers.close()
             return sorted(names)
-
-
-__all__ = ["Beat", "BeatReply", "Counts", "Ended", "ScanReply", "Store", "connect", "list_networks", "pack"]

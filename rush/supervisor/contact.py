@@ -54,7 +54,6 @@ class Contact:
         self.retry_at: float | None = None
         self.scan_at: float | None = None
         self.listening = False
-        self._supervisor_id = supervisor_id
         self._interrupted = False
         self._pause = SHORTEST_PAUSE
         self._away_since: float | None = None
@@ -101,7 +100,7 @@ class Contact:
 
     def beat(self, beats: list[Beat]) -> BeatReply | None:
         """Renew heartbeats; None if the server is away."""
-        reply = self.attempt(lambda: self.store.beat(self._supervisor_id, beats))
+        reply = self.attempt(lambda: self.store.beat(beats))
         if reply is None or reply.gone:
             return reply
         if not self.listening:
