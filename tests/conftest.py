@@ -1,5 +1,6 @@
 """Fixtures for every test: real servers, fresh networks, patience, and a check that nothing is left behind."""
 
+import contextlib
 import os
 import secrets
 import time
@@ -10,7 +11,8 @@ import psutil
 import pytest
 
 from rush.config import RedisConfig
-from tests import servers
+from tests import namespaces, servers
+from tests.namespaces import Neighbourhood
 from tests.servers import TestServer
 
 MARK = "RUSH_TEST_PROCESS"
@@ -90,6 +92,17 @@ def start_server(tmp_path: Path) -> Iterator[Callable[..., TestServer]]:
     yield start
     for server in started:
         server.stop()
+
+
+@pytest.fixture
+def neighbourhood() -> Iterator[Callable[[int], Neighbourhood]]:
+    """Make hosts of the test's own, with addresses and hostnames: ``neighbourhood(3).hosts``."""
+    if lacking := namespaces.missing():
+        if os.environ.get("CI") == "true":
+            pytest.fail(lacking)
+        pytest.skip(lacking)
+    with contextlib.ExitStack() as stack:
+        yield lambda n: stack.enter_context(namespaces.neighbourhood(n))
 
 
 @pytest.fixture
