@@ -25,7 +25,9 @@ def test_a_server_here_is_reached_from_a_host_until_it_is_cut_off(neighbourhood,
     look = f"import socket; socket.create_connection(({around.address!r}, {server.port}), timeout=1)"
 
     def reached():
-        return subprocess.run(host.command(sys.executable, "-c", look), capture_output=True, check=False).returncode == 0
+        return (
+            subprocess.run(host.command(sys.executable, "-c", look), capture_output=True, check=False).returncode == 0
+        )
 
     assert reached()
     host.cut()
