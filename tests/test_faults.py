@@ -2,7 +2,6 @@
 
 import os
 import random
-import socket
 import threading
 from dataclasses import replace
 
@@ -11,59 +10,13 @@ import pytest
 import rush
 from rush.manager import Rush
 from tests.conftest import patience
-
-
-class CuttingProxy:
-    """Stands between client and server, and cuts connections after some bytes of a reply."""
-
-    def __init__(self, port):
-        self.target = port
-        self.cut_after = None
-        self.cuts = 0
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self.port = self._listener.getsockname()[1]
-        self._sockets = []
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def _accept(self):
-        while True:
-            try:
-                client, _ = self._listener.accept()
-            except OSError:
-                return
-            server = socket.create_connection(("127.0.0.1", self.target))
-            self._sockets += [client, server]
-            threading.Thread(target=self._pump, args=(client, server, False), daemon=True).start()
-            threading.Thread(target=self._pump, args=(server, client, True), daemon=True).start()
-
-    def _pump(self, source, sink, replies):
-        try:
-            while data := source.recv(65536):
-                if replies and self.cut_after is not None:
-                    sink.sendall(data[: self.cut_after])
-                    self.cut_after = None
-                    self.cuts += 1
-                    break
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue
-
-    def close(self):
-        self._listener.close()
-        for end in self._sockets:
-            end.close()
+from tests.proxy import CuttingProxy
 
 
 @pytest.fixture
 def proxy(config):
-    made = CuttingProxy(config.port)
-    yield made
-    made.close()
+    with CuttingProxy(config.port) as made:
+        yield made
 
 
 @pytest.fixture
