@@ -56,6 +56,10 @@ class BackendError(RushError):
         self.placements = tuple(placements)
 
 
+class LimitReached(BackendError):
+    """A job system takes no more jobs for now."""
+
+
 class BackendNotFound(BackendError, LookupError):
     """No launch backend has this name."""
 

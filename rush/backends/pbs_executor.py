@@ -14,10 +14,9 @@ from typing import Any, ClassVar
 
 from submitit.core import core, job_environment, utils
 
-from rush.backends import jobs, pbs_scripts, pbs_states
-from rush.backends.jobs import LimitReached
+from rush.backends import job_programs, job_scripts, pbs_scripts, pbs_states
 from rush.backends.pbs_states import Dialect
-from rush.errors import BackendError
+from rush.errors import BackendError, LimitReached
 from rush.model import PlacementState
 
 _STATES = {
@@ -43,7 +42,7 @@ def submit_script(options: Sequence[Sequence[str]], dialect: Dialect, words: Seq
     BackendError
         It refuses the job; the message has its words.
     """
-    answer = jobs.run(pbs_scripts.command_line(options, dialect, words, str(path)))
+    answer = job_programs.run(pbs_scripts.command_line(options, dialect, words, str(path)))
     if answer.returncode:
         message = " ".join((answer.stderr or answer.stdout).split()) or f"exit code {answer.returncode}"
         kind = LimitReached if pbs_states.is_limit(message) else BackendError
@@ -192,7 +191,7 @@ class PBSExecutor(core.PicklingExecutor):
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002 - submitit's signature
         path = f'{shlex.quote(str(self.folder))}/"$PBS_JOBID"_0_log'
-        block = jobs.command_block(command, tuple(self.parameters.get("teardown") or ()))
+        block = job_scripts.command_block(command, tuple(self.parameters.get("teardown") or ()))
         return pbs_scripts.script(
             "pbs",
             "A function submitted through submitit.",

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from rush.backends import jobs
+from rush.backends import job_programs
 from rush.backends.processes import exit_phrase
 from rush.errors import BackendError
 from rush.model import PlacementState, PlacementStatus
@@ -44,7 +44,7 @@ def find_dialect() -> Dialect | None:
     """Ask the programs whose they are; None where there are none. That qsub is on PATH says little."""
     if shutil.which("qsub") is None or shutil.which("qstat") is None:
         return None
-    answer = jobs.run(["qstat", "--version"])
+    answer = job_programs.run(["qstat", "--version"])
     text = (answer.stdout + answer.stderr).lower()
     if "pbs_version" in text or "pbspro" in text:
         return Dialect.OPENPBS
@@ -156,7 +156,7 @@ def _row(attributes: Mapping[str, object]) -> JobRow:
 
 
 def _asked(argv: list[str], read: Callable[[str], dict[str, JobRow]]) -> dict[str, JobRow]:
-    answer = jobs.run(argv)
+    answer = job_programs.run(argv)
     if answer.returncode and not answer.stdout and "unknown job" not in answer.stderr.lower():
         if answer.returncode == UNKNOWN_JOB:
             return {}

@@ -1,25 +1,23 @@
 """Workers as jobs of Slurm, submitted through submitit."""
 
 import getpass
-import json
-import secrets
 import shlex
 import shutil
-import time
+import time as clock
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
 from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-from rush.backends import jobs, slurm_states
-from rush.backends.base import Backend
-from rush.backends.jobs import LimitReached, Rhythm
-from rush.backends.processes import tail_of
+from rush.backends import job_programs, job_scripts, slurm_states
+from rush.backends.job_programs import Rhythm
+from rush.backends.jobs import JobSystem
 from rush.config import job_leftovers
-from rush.errors import BackendError
-from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
+from rush.errors import BackendError, LimitReached
+from rush.model import Placement, PlacementState, PlacementStatus
 from rush.template import load_template, render
 
 _INDEX = "${SLURM_ARRAY_TASK_ID:-0}"
@@ -27,111 +25,31 @@ _AN_HOUR = 3600.0
 _GONE = PlacementStatus(PlacementState.ENDED, "Slurm no longer knows the job")
 
 
-class Slurm(Backend):
+@dataclass(kw_only=True, eq=False)
+class Slurm(JobSystem):
     """Starts workers as Slurm jobs: many are one job array, split where the site limits the size of arrays.
 
-    All settings are those of one job, which runs `workers_per_job` workers on one node.
+    Its other options are those of `JobSystem`.
 
     Parameters
     ----------
-    partition, account, qos, constraint
+    partition, qos
         As for sbatch.
-    time
-        Time limit: minutes, or a text like ``02:00:00``. Workers stop in time before it.
-    cpus
-        Cores; by default one for each worker.
-    memory
-        As for sbatch, like ``4G``.
-    gpus
-        Devices, like 2 or ``a100:2``; by default what `gpus_per_worker` needs.
-    extra
-        Any other options of sbatch, passed through untouched: by name (True for one without a value), or as words.
-    setup, teardown
-        Shell lines before and after the workers.
-    python
-        Shell words that run Python on the nodes; by default this interpreter's path.
-    workers_per_job, gpus_per_worker
-        Workers in each job, and the devices each of them has for itself.
-    folder
-        A folder that the nodes share, for scripts and output; by default in the user's home.
     srun
         Whether the workers run in a step of their own.
-    template
-        Name or path of the template of the job script.
-    submit_timeout
-        Seconds for which jobs are held back and tried again at submit limits.
     """
 
     name: ClassVar[str] = "slurm"
 
-    def __init__(
-        self,
-        *,
-        partition: str | None = None,
-        account: str | None = None,
-        qos: str | None = None,
-        time: str | int | None = None,
-        cpus: int | None = None,
-        memory: str | None = None,
-        gpus: int | str | None = None,
-        constraint: str | None = None,
-        extra: Mapping[str, Any] | Sequence[str] = (),
-        setup: Sequence[str] = (),
-        teardown: Sequence[str] = (),
-        python: str | None = None,
-        workers_per_job: int = 1,
-        gpus_per_worker: int = 0,
-        folder: str | None = None,
-        srun: bool = False,
-        template: str = "slurm",
-        submit_timeout: float = 60.0,
-    ) -> None:
-        given = {name: value for name, value in locals().items() if name not in {"self", "__class__"}}
-        jobs.seconds_of(time)
-        if workers_per_job < 1:
-            raise ValueError(f"workers_per_job must be 1 or more, got {workers_per_job!r}")
-        self.workers_per_job, self.gpus_per_worker = workers_per_job, gpus_per_worker
-        self.python, self.folder, self.srun = python, folder, srun
-        self.setup, self.teardown = jobs.lines(setup, "setup"), jobs.lines(teardown, "teardown")
-        self.template, self.submit_timeout = template, submit_timeout
-        self._words = [] if isinstance(extra, Mapping) else [str(word) for word in extra]
-        named = dict(extra) if isinstance(extra, Mapping) else {}
-        self._parameters: dict[str, Any] = {
-            "partition": partition,
-            "account": account,
-            "qos": qos,
-            "time": time,
-            "cpus_per_task": cpus or workers_per_job,
-            "mem": memory,
-            "gpus_per_node": gpus if gpus is not None else (gpus_per_worker * workers_per_job or None),
-            "constraint": constraint,
-            "ntasks_per_node": 1,
-            "wckey": None,
-            "additional_parameters": _additional(named),
-        }
-        self._given = jobs.stated(Slurm, given)
+    template: str = "slurm"
+    partition: str | None = None
+    qos: str | None = None
+    srun: bool = False
+
+    def __post_init__(self) -> None:
+        """Check what was given."""
+        super().__post_init__()
         self._states = _States()
-
-    def shares(self, n_workers: int) -> Sequence[int]:
-        """Fill jobs with `workers_per_job` workers each."""
-        return jobs.shares(n_workers, self.workers_per_job)
-
-    def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
-        """Submit the commands as job arrays; at submit limits they are held back and tried again."""
-        if not commands:
-            return []
-        site = self._states.site()
-        folder = jobs.new_folder(self.folder, commands[0].network_id)
-        jobs.write_commands(commands, jobs.python_command(self.python), folder)
-
-        def submit(first: int, count: int) -> list[Placement]:
-            job = self._submit(commands[0].network_id, folder, first, count)
-            return [self._placed(commands[first + n], folder, job, n if count > 1 else None) for n in range(count)]
-
-        try:
-            return jobs.submit_in_parts(len(commands), site.largest_array, submit, self.submit_timeout)
-        finally:
-            self._states.hurry()
 
     def poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
         """Ask Slurm once for all of them, and not too often."""
@@ -146,20 +64,7 @@ class Slurm(Backend):
             reached = [placement.job_id for placement in mine if placement.details.get("reach", "") == reach]
             for part in _parts(reached, 200):
                 _scancel("--state=RUNNING", "--signal=TERM", *reach.split(), *part)
-        self._states.hurry()
-
-    def preview(self, commands: Sequence[WorkerCommand]) -> str:
-        """Give the job script and what each job of it would run."""
-        folder = Path("/FOLDER")
-        python = jobs.python_command(self.python)
-        network = commands[0].network_id if commands else "NETWORK"
-        script = self._script(network, folder, 0, max(1, len(commands)))
-        runs = [f"# worker-{n}.sh: {jobs.worker_line(c, python, folder, n)}" for n, c in enumerate(commands)]
-        return "\n".join([f"# {shlex.join(['sbatch', *self._words, '/FOLDER/job.sh'])}", *runs, "", script])
-
-    def tail(self, placement: Placement, lines: int = 50) -> str:
-        """Give the last lines of a job's stderr."""
-        return tail_of(placement.stderr, lines)
+        self._look_again()
 
     def options(self, network_id: str, folder: Path, count: int = 1) -> str:
         """Give the lines of the job script by which sbatch learns what is asked for."""
@@ -171,56 +76,71 @@ class Slurm(Backend):
     def hand_script(self, network_id: str, command: str) -> str:
         """Give a job script that runs one command, to be edited and submitted by hand."""
         options = self.options(network_id, Path("/FOLDER")).splitlines()
-        values = {
-            "title": jobs.title(network_id),
-            "options": "\n".join(line for line in options if "/FOLDER" not in line),
-            "setup": "\n".join(self.setup),
-            "command": jobs.command_block(command, self.teardown),
+        return self._filled(network_id, "\n".join(line for line in options if "/FOLDER" not in line), command)
+
+    @property
+    def _parameters(self) -> dict[str, Any]:
+        named = self.extra if isinstance(self.extra, Mapping) else {}
+        return {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "time": self.time,
+            "cpus_per_task": self.cpus or self.workers_per_job,
+            "mem": self.memory,
+            "gpus_per_node": self._devices,
+            "constraint": self.constraint,
+            "ntasks_per_node": 1,
+            "wckey": None,
+            "additional_parameters": _additional(named),
         }
-        return render(load_template(self.template), values)
+
+    @property
+    def _words(self) -> list[str]:
+        return [] if isinstance(self.extra, Mapping) else [str(word) for word in self.extra]
+
+    def _largest_array(self) -> int:
+        return self._states.site().largest_array
+
+    def _preview(self, network_id: str, folder: Path, count: int) -> tuple[str, str]:
+        submitted = shlex.join(["sbatch", *self._words, f"{folder}/job.sh"])
+        return submitted, self._script(network_id, folder, 0, count)
 
     def _script(self, network_id: str, folder: Path, first: int, count: int) -> str:
         number = f"$(({first} + {_INDEX}))" if first else _INDEX
         step = "srun --ntasks=1 --unbuffered " if self.srun else ""
         run = f'{step}/bin/sh {shlex.quote(str(folder))}/worker-"{number}".sh'
+        return self._filled(network_id, self.options(network_id, folder, count), run)
+
+    def _filled(self, network_id: str, options: str, command: str) -> str:
         values = {
-            "title": jobs.title(network_id),
-            "options": self.options(network_id, folder, count),
+            "title": job_scripts.title(network_id),
+            "options": options,
             "setup": "\n".join(self.setup),
-            "command": jobs.command_block(run, self.teardown),
+            "command": job_scripts.command_block(command, self.teardown),
         }
         return render(load_template(self.template), values)
 
-    def _submit(self, network_id: str, folder: Path, first: int, count: int) -> str:
+    def _submit(self, network_id: str, folder: Path, first: int, count: int) -> Sequence[str]:
         try:
             executor = _Executor(folder, self._script(network_id, folder, first, count), self._words)
-            return str(executor.submit_script())
+            job = executor.submit_script()
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
-            message = " ".join(line.strip() for line in str(error).splitlines() if "error" in line.lower()) or str(
-                error
-            )
+            said = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
             kind = LimitReached if slurm_states.is_limit(str(error)) else BackendError
-            raise kind(f"sbatch refused the job: {message}") from error
+            raise kind(f"sbatch refused the job: {' '.join(said) or error}") from error
+        return [job] if count == 1 else [f"{job}_{n}" for n in range(count)]
 
-    def _placed(self, command: WorkerCommand, folder: Path, job: str, index: int | None) -> Placement:
-        job_id = job if index is None else f"{job}_{index}"
+    def _output(self, folder: Path, job_id: str, number: int) -> tuple[Path, Path]:  # noqa: ARG002 - named by the job
         paths = JobPaths(folder, job_id, 0)
-        return Placement(
-            backend=self.name,
-            id=secrets.token_hex(8),
-            worker_ids=command.worker_ids,
-            created=time.time(),
-            job_id=job_id,
-            stdout=str(paths.stdout),
-            stderr=str(paths.stderr),
-            details={
-                "cluster": self._states.site().cluster,
-                "user": getpass.getuser(),
-                "folder": str(folder),
-                "reach": "" if self.srun else "--full" if self.teardown else "--batch",
-                "options": json.dumps(self._given),
-            },
-        )
+        return paths.stdout, paths.stderr
+
+    def _details(self, job_id: str) -> Mapping[str, str]:  # noqa: ARG002 - all jobs are of one cluster
+        reach = "" if self.srun else "--full" if self.teardown else "--batch"
+        return {"cluster": self._states.site().cluster, "reach": reach}
+
+    def _look_again(self) -> None:
+        self._states.hurry()
 
 
 class _Executor(SlurmExecutor):
@@ -246,7 +166,7 @@ class _Site:
     """What a cluster says of itself."""
 
     def __init__(self) -> None:
-        found = jobs.run(["scontrol", "show", "config"])
+        found = job_programs.run(["scontrol", "show", "config"])
         if found.returncode:
             raise BackendError(f"Slurm does not answer: {found.stderr.strip()}")
         config = slurm_states.read_config(found.stdout)
@@ -309,7 +229,7 @@ class _States:
 
     def _ask(self, placements: Sequence[Placement]) -> None:
         self._rhythm.asked()
-        answer = jobs.run(slurm_states.squeue_command(getpass.getuser()))
+        answer = job_programs.run(slurm_states.squeue_command(getpass.getuser()))
         if answer.returncode:
             raise BackendError(f"squeue failed: {answer.stderr.strip()}")
         self._complaint = ""
@@ -326,12 +246,12 @@ class _States:
 
     def _accounting(self, job_ids: Sequence[str], since: float) -> Mapping[str, slurm_states.JobRow]:
         """Ask sacct about jobs that have ended; where there is no accounting, not again for ten minutes."""
-        if not job_ids or time.monotonic() < self._accounting_again or shutil.which("sacct") is None:
+        if not job_ids or clock.monotonic() < self._accounting_again or shutil.which("sacct") is None:
             return {}
-        start = time.strftime("%Y-%m-%dT%H:%M:%S", time.localtime(max(0.0, since - _AN_HOUR)))
-        answer = jobs.run(slurm_states.sacct_command(job_ids, start))
+        start = clock.strftime("%Y-%m-%dT%H:%M:%S", clock.localtime(max(0.0, since - _AN_HOUR)))
+        answer = job_programs.run(slurm_states.sacct_command(job_ids, start))
         if answer.returncode:
-            self._accounting_again = time.monotonic() + 600.0
+            self._accounting_again = clock.monotonic() + 600.0
             return {}
         return slurm_states.read_sacct(answer.stdout)
 
@@ -348,7 +268,7 @@ def _parts(ids: Sequence[str | None], size: int) -> list[list[str]]:
 
 
 def _scancel(*words: str) -> None:
-    answer = jobs.run(["scancel", "--quiet", *words])
+    answer = job_programs.run(["scancel", "--quiet", *words])
     complaints = [line for line in answer.stderr.splitlines() if line.strip() and not _is_harmless(line)]
     if answer.returncode and complaints:
         raise BackendError(f"scancel failed: {' '.join(complaints)}")

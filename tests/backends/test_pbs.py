@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rush.backends import find_backend, jobs, pbs_states
+from rush.backends import find_backend, job_scripts, pbs_states
 from rush.backends.pbs import PBS
 from rush.backends.pbs_executor import PBSExecutor, job_id_of
 from rush.backends.pbs_states import Dialect, find_dialect
@@ -32,7 +32,7 @@ FULL = {
 
 @pytest.fixture(autouse=True)
 def _nothing_beside(monkeypatch):
-    monkeypatch.setattr(jobs, "module_paths", list)
+    monkeypatch.setattr(job_scripts, "module_paths", list)
 
 
 @pytest.fixture

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from rush.backends import find_backend, jobs, slurm_states
-from rush.backends.jobs import LimitReached, seconds_of, submit_in_parts
+from rush.backends import find_backend, job_programs, job_scripts, slurm_states
+from rush.backends.job_programs import submit_in_parts
+from rush.backends.job_scripts import seconds_of
 from rush.backends.slurm import Slurm
-from rush.errors import BackendError, ConfigError
+from rush.errors import BackendError, ConfigError, LimitReached
 from rush.model import PlacementState, WorkerCommand
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -30,7 +31,7 @@ FULL = {
 
 @pytest.fixture(autouse=True)
 def _nothing_beside(monkeypatch):
-    monkeypatch.setattr(jobs, "module_paths", list)
+    monkeypatch.setattr(job_scripts, "module_paths", list)
 
 
 def commands(n):
@@ -164,7 +165,7 @@ def test_jobs_are_submitted_in_parts():
 
 
 def test_at_a_submit_limit_parts_are_halved_and_tried_again(monkeypatch):
-    monkeypatch.setattr(jobs, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(job_programs, "_FIRST_PAUSE", 0.01)
     room, refusals = [3], []
 
     def submit(first, count):
@@ -179,7 +180,7 @@ def test_at_a_submit_limit_parts_are_halved_and_tried_again(monkeypatch):
 
 
 def test_a_limit_that_stays_is_an_error_with_what_was_placed(monkeypatch):
-    monkeypatch.setattr(jobs, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(job_programs, "_FIRST_PAUSE", 0.01)
 
     def submit(first, count):
         if first:
