@@ -43,7 +43,7 @@ smoke: $(VENV)/.dev
 	cp -r tests pyproject.toml build/smoke
 	cd build/smoke && venv/bin/python -P -m pytest -m smoke -p no:cacheprovider < /dev/null
 
-bench: $(VENV)/.dev
+bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 chaos: $(VENV)/.dev
@@ -66,6 +66,10 @@ $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/demo.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
+	touch $@
+
+$(VENV)/.bench: requirements/bench.txt | $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bench.txt
 	touch $@
 
 clean:

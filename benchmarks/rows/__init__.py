@@ -1,0 +1,16 @@
+"""The rows of the table, in its order: each measures one thing, or several that belong together."""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks.bench import Bench
+from benchmarks.figures import Figure
+from benchmarks.rows import drain, push, round_trips
+
+Row = Callable[[Bench], Iterator[Figure]]
+
+ROWS: dict[str, Row] = {
+    "finish": round_trips.push_running_and_finish,
+    "pop": round_trips.pop_and_finish,
+    "push": push.push_tasks,
+    "drain": drain.drain,
+}
