@@ -47,7 +47,7 @@ bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
 
 chaos: $(VENV)/.dev
-	$(BIN)/python -m benchmarks.chaos
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html
