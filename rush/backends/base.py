@@ -21,6 +21,13 @@ class Backend(abc.ABC):
         """Say how many workers each supervisor runs; the sum is `n_workers`. By default one each."""
         return [1] * n_workers
 
+    def reaches_loopback(self) -> bool:
+        """Say whether its workers reach a server that listens on this host's loopback only.
+
+        True unless a backend says otherwise; one that places workers on other hosts does.
+        """
+        return True
+
     @abc.abstractmethod
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Place the commands.

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rush.backends import job_programs, job_scripts
+from rush.backends import hosts, job_programs, job_scripts
 from rush.backends.base import Backend
 from rush.backends.processes import tail_of
 from rush.model import Placement, WorkerCommand
@@ -47,6 +47,9 @@ class JobSystem(Backend):
         Name or path of the template of the job script.
     submit_timeout
         Seconds for which jobs are held back and tried again at submit limits.
+    loopback
+        Whether workers reach a server that listens on this host's loopback only, say by a tunnel that `setup` opens;
+        by default they do where all nodes are this very host.
     """
 
     account: str | None = None
@@ -64,6 +67,7 @@ class JobSystem(Backend):
     folder: str | None = None
     template: str = ""
     submit_timeout: float = 60.0
+    loopback: bool | None = None
 
     def __post_init__(self) -> None:
         """Check what was given.
@@ -88,6 +92,10 @@ class JobSystem(Backend):
         """Fill jobs with `workers_per_job` workers each; the last one takes what is left."""
         full, rest = divmod(n_workers, self.workers_per_job)
         return [self.workers_per_job] * full + ([rest] if rest else [])
+
+    def reaches_loopback(self) -> bool:
+        """Ask the job system where its nodes are, unless `loopback` says it."""
+        return hosts.are_all_here(self._nodes()) if self.loopback is None else self.loopback
 
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Submit the commands, many as job arrays; at submit limits they are held back and tried again."""
@@ -123,6 +131,10 @@ class JobSystem(Backend):
     @abc.abstractmethod
     def hand_script(self, network_id: str, command: str) -> str:
         """Give a job script that runs one command, to be edited and submitted by hand."""
+
+    @abc.abstractmethod
+    def _nodes(self) -> set[str]:
+        """Give the names or addresses of the hosts of the nodes; none where the job system does not say."""
 
     @abc.abstractmethod
     def _largest_array(self) -> int:

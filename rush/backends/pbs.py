@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from rush.backends import job_programs, job_scripts, pbs_scripts, pbs_states, slurm_states
+from rush.backends import hosts, job_programs, job_scripts, pbs_scripts, pbs_states, slurm_states
 from rush.backends.job_programs import Rhythm
 from rush.backends.jobs import JobSystem
 from rush.backends.pbs_executor import submit_script
@@ -90,6 +90,9 @@ class PBS(JobSystem):
             return self._server.dialect()
         except BackendError:
             return Dialect.OPENPBS
+
+    def _nodes(self) -> set[str]:
+        return hosts.pbs_nodes(self._server.dialect())
 
     def _largest_array(self) -> int:
         return self.array_size if self._server.dialect() is Dialect.OPENPBS else 1

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-from rush.backends import job_programs, job_scripts, slurm_states
+from rush.backends import hosts, job_programs, job_scripts, slurm_states
 from rush.backends.job_programs import Rhythm
 from rush.backends.jobs import JobSystem
 from rush.config import job_leftovers
@@ -98,6 +98,9 @@ class Slurm(JobSystem):
     @property
     def _words(self) -> list[str]:
         return [] if isinstance(self.extra, Mapping) else [str(word) for word in self.extra]
+
+    def _nodes(self) -> set[str]:
+        return hosts.slurm_nodes(self.partition)
 
     def _largest_array(self) -> int:
         return self._states.site().largest_array

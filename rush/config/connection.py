@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import ipaddress
 import json
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -97,6 +98,14 @@ class RedisConfig:
         """Where the server is, for messages: no user, no password, no options."""
         return urls.compose(self._stated(), secrets=False)
 
+    @property
+    def on_loopback(self) -> bool:
+        """Whether this leads to its own host wherever it is followed: by loopback, or by a Unix socket."""
+        if self.unix_socket:
+            return True
+        places = self.sentinels or self.nodes or ((self.host, self.port),)
+        return all(_is_loopback(host) for host, _ in places)
+
     def to_secret(self) -> bytes:
         """Write everything down as one line of JSON, secrets included, to be handed to a worker."""
         stated = {name: value for name, value in self._stated().items() if name != "signing_key"}
@@ -131,6 +140,13 @@ class RedisConfig:
         """Give the fields that differ from their defaults, and host and port in any case."""
         values = {f.name: (getattr(self, f.name), f.default) for f in dataclasses.fields(self)}
         return {n: value for n, (value, default) in values.items() if n in {"host", "port"} or value != default}
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.rstrip(".").lower().rpartition(".")[2] in {"localhost", "localdomain", "ip6-localhost"}
 
 
 def _check_types(config: RedisConfig) -> None:

@@ -132,6 +132,14 @@ class Rush(TaskReader):
         -------
         list of str
             The worker ids; `wait_for_workers` waits until they have registered.
+
+        Raises
+        ------
+        ConfigError
+            The server listens on loopback only, and the backend's workers run on other hosts; the message has the
+            command that helps.
+        BackendError
+            Some could not be placed; the others run.
         """
         given = {name: value for name, value in locals().items() if name in LoopOptions.__dataclass_fields__}
         options = LoopOptions(**given)
@@ -353,6 +361,7 @@ class Rush(TaskReader):
     ) -> list[str]:
         count = setting("n_workers", n_workers, 1)
         check_count(count, "n_workers")
+        self._check_reach(backend)
         loop_id = self._store_loop(loop, options, backend.name, backend.gpus_per_worker)
         names = [new_worker_id() for _ in range(count)]
         commands, first = [], 0
@@ -368,6 +377,13 @@ class Rush(TaskReader):
             raise
         self._remember(placed, backend)
         return names
+
+    def _check_reach(self, backend: Backend) -> None:
+        """Refuse a server that only this host reaches to workers elsewhere."""
+        if self._config.on_loopback:
+            from rush.server import check_reach
+
+            check_reach(self._config, backend.name, reaches_loopback=backend.reaches_loopback())
 
     def _remember(self, placed: Sequence[Placement], backend: Backend) -> None:
         self._store.put_placements(placed)

@@ -43,6 +43,11 @@ def process_server() -> RedisConfig:
         return _server.config
 
 
+def is_own(config: RedisConfig) -> bool:
+    """Say whether this is the server that `process_server` started."""
+    return _server is not None and _server.config == config
+
+
 class PrivateServer:
     """A server with a guard over it that ends it with this process.
 

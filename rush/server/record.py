@@ -16,7 +16,6 @@ from pathlib import Path
 from rush.backends.processes import boot_id
 from rush.config import RedisConfig
 from rush.errors import ConfigError, RushError
-from rush.server.addresses import LOOPBACK
 from rush.server.folders import write_private
 
 LOCK_TIMEOUT = 60.0
@@ -60,7 +59,7 @@ class Record:
     @property
     def on_loopback(self) -> bool:
         """Whether only its own host reaches the server."""
-        return self.config.host == LOOPBACK
+        return self.config.on_loopback
 
     @property
     def alive(self) -> bool:

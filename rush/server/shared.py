@@ -91,11 +91,14 @@ def start_server(
         There is no such interface or address, or the folder cannot be used.
     ConnectionFailed
         It does not start, or one runs on another host.
+    RushError
+        One runs already at another address or port than was asked for.
     MissingDependency
         There is no server program, or only one that is too old.
     """
     with locked():
         if (running := running_under_lock()) is not None:
+            _check_place(running, bind, port)
             return running
         host = choose_address(bind)
         chosen = find_program(program)
@@ -109,6 +112,15 @@ def start_server(
             keep_access(place, config)
             write_record(record_of(config, process.pid, f"{chosen.name} {chosen.version}", place))
         return config
+
+
+def _check_place(running: RedisConfig, bind: str | None, port: int | None) -> None:
+    elsewhere = bind is not None and choose_address(bind) != running.host
+    if elsewhere or (port is not None and port != running.port):
+        raise RushError(
+            f"your server runs already, at {running.address}; stop it first: rush server stop. "
+            "Its data and its password stay for the next"
+        )
 
 
 def stop_server(*, forget: bool = False) -> bool:

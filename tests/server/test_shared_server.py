@@ -16,6 +16,7 @@ import redis
 from rush.config import RedisConfig, signing_key_for
 from rush.errors import ConfigError, ConnectionFailed, RushError
 from rush.server import running_server, server_status, start_server, stop_server
+from rush.server.addresses import interfaces
 from rush.server.record import address_file, read_record, write_record
 from tests.servers import binary
 
@@ -102,10 +103,11 @@ def test_address_file_of_another_host_says_what_helps(stopped):
 def test_reachable_server_on_another_host_is_used(stopped, server):
     start_server()
     record = read_record()
-    away = dataclasses.replace(record, host="login7", url=f"redis://:{server.password}@localhost:{server.port}/0")
+    # A way of writing 127.0.0.1 that does not look like loopback.
+    away = dataclasses.replace(record, host="login7", url=f"redis://:{server.password}@127.1:{server.port}/0")
     write_record(away)
     assert running_server().port == server.port
-    write_record(dataclasses.replace(away, url="redis://:x@localhost:1/0"))
+    write_record(dataclasses.replace(away, url="redis://:x@127.1:1/0"))
     with pytest.raises(ConnectionFailed, match="does not answer here"):
         running_server()
     write_record(record)
@@ -195,3 +197,15 @@ def test_record_reads_back(stopped):
     assert isinstance(read_record().config, RedisConfig)
     assert read_record().config == config
     assert json.loads(address_file().read_text())["pid"] == read_record().pid
+
+
+def test_a_running_server_is_not_given_as_one_that_listens_elsewhere(stopped):
+    config = start_server()
+    assert start_server(bind="lo", port=config.port) == config
+    with pytest.raises(RushError, match=r"runs already, at .*rush server stop"):
+        start_server(port=config.port % 60000 + 1024)
+    bind = next((a for found in interfaces().values() for a in found if a not in {"127.0.0.1", "::1"}), None)
+    if bind is None:
+        pytest.skip("this host has loopback only")
+    with pytest.raises(RushError, match=r"runs already, at .*rush server stop"):
+        start_server(bind=bind)
