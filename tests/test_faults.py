@@ -76,13 +76,12 @@ def test_a_call_that_arrives_after_its_repeat_is_refused(network_id, config):
     net = Rush(network_id, config)
     net.push_tasks([{"x": 1}, {"x": 2}])
     session = net._session
-    step, head = session._heads["push"]
-    old_incarnation = head[-1]
+    before = session._requests["push"]
     session._channel.close()
     net.push_tasks([{"x": 3}])
     late = net._store.readers.channel()
     with pytest.raises(Exception, match="FENCED"):
-        late.run(step, (*head[:-1], old_incarnation, b"\0" * 11, "k" * 16, b"\xb0" + b"k" * 16 + b"\x80\xc0"))
+        late.run_request(before, (b"\0" * 11, "k" * 16, b"\xb0" + b"k" * 16 + b"\x80\xc0"))
     assert net.n_queued_tasks == 3
 
 

@@ -24,7 +24,7 @@ def dicts(value: object, name: str) -> list[Mapping[str, Any]]:
     """Give a list of dicts, else raise."""
     items = listed(value, name, "dicts")
     for at, item in enumerate(items):
-        if not isinstance(item, Mapping):
+        if type(item) is not dict and not isinstance(item, Mapping):
             raise TypeError(f"{name}[{at}] must be a dict, got {_shown(item)}")
     return items
 

@@ -10,7 +10,7 @@ from rush.manager.network import Network
 from rush.model import Task, TaskKey, TaskState
 from rush.store.events import deadline_after, remaining, wait_for_bell
 from rush.store.taskkeys import new_task_key
-from rush.store.tasks import NIL, NewTask, Outcome, Popped
+from rush.store.tasks import NIL, Popped, body
 
 log = logging.getLogger("rush")
 
@@ -52,10 +52,9 @@ class TaskWriter(Network):
         if not 1 <= max_tries <= 65535:
             raise ValueError(f"max_tries must be 1 to 65535, got {max_tries!r}")
         limit = arguments.task_timeout(timeout)
-        tasks = self._new_tasks(xss, xss_extra)
-        if tasks:
-            self._tasks.push(tasks, max_tries, limit)
-        return [task.key for task in tasks]
+        keys, bodies = self._new_tasks(xss, xss_extra)
+        self._tasks.push(keys, bodies, max_tries, limit)
+        return keys
 
     def push_running_tasks(
         self,
@@ -74,12 +73,11 @@ class TaskWriter(Network):
             The keys, in the order of `xss`.
         """
         limit = arguments.task_timeout(timeout)
-        tasks = self._new_tasks(xss, xss_extra)
-        if tasks:
-            self._tasks.push_running(tasks, limit)
-            for task in tasks:
-                self._began(task.key, limit)
-        return [task.key for task in tasks]
+        keys, bodies = self._new_tasks(xss, xss_extra)
+        self._tasks.push_running(keys, bodies, limit)
+        for key in keys:
+            self._began(key, limit)
+        return keys
 
     def push_finished_tasks(
         self,
@@ -96,10 +94,9 @@ class TaskWriter(Network):
             The keys, in the order of `xss`.
         """
         tails = self._packed_results(arguments.listed(xss, "xss", "dicts"), "xss", yss, yss_extra)
-        tasks = self._new_tasks(xss, xss_extra)
-        if tasks:
-            self._tasks.push_finished(tasks, tails, self._own_worker_id)
-        return [task.key for task in tasks]
+        keys, bodies = self._new_tasks(xss, xss_extra)
+        self._tasks.push_finished(keys, bodies, tails, self._own_worker_id)
+        return keys
 
     def push_failed_tasks(
         self,
@@ -120,10 +117,9 @@ class TaskWriter(Network):
             The keys, in the order of `xss`.
         """
         packed = self._packed_conditions(arguments.listed(xss, "xss", "dicts"), "xss", conditions)
-        tasks = self._new_tasks(xss, xss_extra)
-        if tasks:
-            self._tasks.push_failed(tasks, packed, self._own_worker_id)
-        return [task.key for task in tasks]
+        keys, bodies = self._new_tasks(xss, xss_extra)
+        self._tasks.push_failed(keys, bodies, packed, self._own_worker_id)
+        return keys
 
     def pop_task(self, timeout: float | None = 1.0, fields: Iterable[str] = ("xs",)) -> Task | None:
         """Take the oldest task from the queue and run it; None if there is none.
@@ -164,8 +160,7 @@ class TaskWriter(Network):
         """
         names = arguments.task_keys(keys)
         tails = self._packed_results(names, "keys", yss, yss_extra)
-        outcomes = [Outcome(key, _attempt(key), tail) for key, tail in zip(names, tails, strict=True)]
-        return self._settle("finish_tasks", names, self._tasks.finish(outcomes))
+        return self._settle("finish_tasks", names, self._tasks.finish(names, tails))
 
     def fail_tasks(self, keys: Sequence[str], conditions: Sequence[Any] | None = None) -> list[str]:
         """Mark running tasks as failed, and store why.
@@ -183,8 +178,7 @@ class TaskWriter(Network):
         """
         names = arguments.task_keys(keys)
         packed = self._packed_conditions(names, "keys", conditions)
-        outcomes = [Outcome(key, _attempt(key), condition) for key, condition in zip(names, packed, strict=True)]
-        return self._settle("fail_tasks", names, self._tasks.fail(outcomes))
+        return self._settle("fail_tasks", names, self._tasks.fail(names, packed))
 
     def push_results(self, keys: Sequence[str], yss: Sequence[Mapping[str, Any]], extra: Any = None) -> list[str]:
         """Do what `finish_tasks` does; deprecated."""
@@ -280,18 +274,22 @@ class TaskWriter(Network):
             self._store.put_user(packed)
         return names
 
-    def _new_tasks(self, xss: Any, xss_extra: Any) -> list[NewTask]:
+    def _new_tasks(self, xss: Any, xss_extra: Any) -> tuple[list[str], list[bytes]]:
+        """Make the keys and the packed bodies of new tasks."""
         encode = self._codec.encode_fields
+        keys: list[str] = []
+        bodies: list[bytes] = []
         inputs = arguments.dicts(xss, "xss")
         if xss_extra is None:
-            return [NewTask(new_task_key(), encode(xs, "xs")) for xs in inputs]
-        if not inputs:
-            return []
-        more = arguments.companions(arguments.extras(xss_extra, "xss_extra"), len(inputs), "xss_extra", "xss")
-        return [
-            NewTask(new_task_key(), encode(xs, "xs"), NIL if extra is None else encode(extra, "xs_extra"))
-            for xs, extra in zip(inputs, more, strict=True)
-        ]
+            for xs in inputs:
+                keys.append(key := new_task_key())
+                bodies.append(body(key, encode(xs, "xs")))
+        elif inputs:
+            more = arguments.companions(arguments.extras(xss_extra, "xss_extra"), len(inputs), "xss_extra", "xss")
+            for xs, extra in zip(inputs, more, strict=True):
+                keys.append(key := new_task_key())
+                bodies.append(body(key, encode(xs, "xs"), NIL if extra is None else encode(extra, "xs_extra")))
+        return keys, bodies
 
     def _packed_results(self, names: list[Any], to: str, yss: Any, yss_extra: Any) -> list[bytes]:
         if not names:
@@ -335,11 +333,12 @@ class TaskWriter(Network):
             timeout=popped.timeout,
         )
 
-    def _settle(self, call: str, names: list[str], flags: list[bool]) -> list[str]:
-        moved = [key for key, flag in zip(names, flags, strict=True) if flag]
-        if len(moved) < len(names):
-            _warn_of_rest(call, names, moved, "running here")
+    def _settle(self, call: str, names: list[str], flags: list[int]) -> list[str]:
         self._over(names)
+        if 0 not in flags:
+            return names
+        moved = [key for key, flag in zip(names, flags, strict=True) if flag]
+        _warn_of_rest(call, names, moved, "running here")
         return moved
 
     @property
@@ -361,10 +360,6 @@ class TaskWriter(Network):
     def _states(self, keys: Sequence[str]) -> list[TaskState | None]:
         found = self._tasks.where(list(dict.fromkeys(keys)))
         return [found[key][0] for key in keys]
-
-
-def _attempt(key: str) -> int | str:
-    return key.attempt if type(key) is TaskKey else ""
 
 
 def _warn_of_rest(call: str, names: Sequence[str], moved: Sequence[str], state: str) -> None:

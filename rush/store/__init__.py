@@ -3,14 +3,13 @@
 from rush.store.events import OrderChannel
 from rush.store.session import Registration, Session
 from rush.store.store import Beat, BeatReply, Counts, Ended, ScanReply, Store, list_networks
-from rush.store.tasks import NewTask, Outcome, Popped, Tasks
+from rush.store.tasks import Outcome, Popped, Tasks
 
 __all__ = [
     "Beat",
     "BeatReply",
     "Counts",
     "Ended",
-    "NewTask",
     "OrderChannel",
     "Outcome",
     "Popped",

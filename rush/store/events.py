@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import cast
 
-from rush.store.connection import Channel, Packed, pack, persist
+from rush.store.channel import Channel, persist
+from rush.store.connection import Packed, pack
 from rush.store.scripts import script
 from rush.store.store import Store
 

@@ -1,7 +1,7 @@
 """What a server says of itself."""
 
 from rush.config import RedisConfig
-from rush.store.connection import Readers
+from rush.store.channel import Readers
 
 
 def server_info(config: RedisConfig) -> dict[str, str]:

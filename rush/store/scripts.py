@@ -4,9 +4,13 @@ import hashlib
 import re
 from functools import cache
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 _INCLUDE = re.compile(r"^-- include (\w+)$", re.MULTILINE)
+
+
+Reply = Any
+"""What the server answers: a script's heading says what that is."""
 
 
 class Script(NamedTuple):

@@ -10,22 +10,20 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
-import redis
 
 from rush.errors import NetworkGone, RushError, WorkerEnded
 from rush.keys import Keys
 from rush.model import WorkerInfo, WorkerState
-from rush.store.connection import Broken, Channel, Reply, pack, persist
-from rush.store.scripts import Script, script
+from rush.store.channel import Broken, Channel, Full, Refused, Request, persist
+from rush.store.scripts import Reply, script
 from rush.store.store import Store
 
 log = logging.getLogger("rush")
-T = TypeVar("T")
 
 
 class Fenced(Broken):
@@ -47,7 +45,7 @@ class Flight:
     """A request whose reply has not been read yet."""
 
     name: str
-    args: tuple[Any, ...]
+    args: Sequence[Any]
     landed: bool = False
     reply: Reply = None
     fault: BaseException | None = None
@@ -94,7 +92,7 @@ class Session:
         self._channel = Channel(store.config, store.keys.meta)
         self._keys = _script_keys(store.keys, self.id)
         self._incarnation: bytes | None = None
-        self._heads: dict[str, tuple[Script, tuple[Any, ...]]] = {}
+        self._requests: dict[str, Request] = {}
         self._flight: Flight | None = None
 
     @property
@@ -110,64 +108,41 @@ class Session:
         """Close the connection. The session itself stays open on the server."""
         self._channel.close()
 
-    def perform(self, name: str, args: tuple[Any, ...], recover: Callable[[], T], read: Callable[[Reply], T]) -> T:
-        """Run a writing script once, whatever happens to the connection.
+    def perform(self, name: str, args: Sequence[Any], recover: Callable[..., Reply], *about: Any) -> Reply:
+        """Run a writing script once, whatever happens to the connection, and give its reply.
 
-        `read` makes the result of the script's reply. After a fault `recover` finds out what was done, does the
-        rest, and makes the result of both.
+        After a fault ``recover(*about)`` finds out what was done, does the rest, and makes up the reply.
         """
-        faulted = False
+        try:
+            return self.attempt(name, args)
+        except (Broken, Full):
+            return self._make_up(recover, about)
 
-        def step() -> T:
-            nonlocal faulted
-            if faulted:
-                self.resume()
-                return recover()
-            faulted = True
-            return read(self.attempt(name, args))
-
-        return persist(self.store.config, step)
-
-    def attempt(self, name: str, args: tuple[Any, ...]) -> Reply:
+    def attempt(self, name: str, args: Sequence[Any]) -> Reply:
         """Run a writing script, and raise Broken when it is unknown whether it ran."""
         with self.lock:
-            self._land()
-            if self._incarnation is None or not self._channel.connected:
-                self._open()
-            step, head = self._heads.get(name) or self._make_head(name)
             try:
-                return self._channel.run(step, head + args)
-            except redis.ResponseError as error:
-                raise self._refusal(error) from error
+                return self._channel.run_request(self._request(name), args)
+            except Refused as refusal:
+                raise self._reason(refusal) from refusal
 
-    def post(self, name: str, args: tuple[Any, ...]) -> Flight:
+    def post(self, name: str, args: Sequence[Any]) -> Flight:
         """Send a writing script without waiting for its reply; `collect` reads it."""
         flight = Flight(name, args)
         with self.lock:
-            self._land()
             try:
-                if self._incarnation is None or not self._channel.connected:
-                    self._open()
-                step, head = self._heads.get(name) or self._make_head(name)
-                self._channel.send(pack((b"EVALSHA", step.sha, *head, *args)))
+                self._channel.send(self._request(name).packed(args))
                 self._flight = flight
             except Broken as fault:
                 flight.landed, flight.fault = True, fault
         return flight
 
-    def collect(self, flight: Flight, recover: Callable[[], T], read: Callable[[Reply], T]) -> T:
-        """Read the reply of a posted script; after a fault `recover` makes up for it as in `perform`."""
+    def collect(self, flight: Flight, recover: Callable[..., Reply], *about: Any) -> Reply:
+        """Read the reply of a posted script; after a fault `recover` makes it up as in `perform`."""
         with self.lock:
             if not flight.landed:
                 self._land()
-        if flight.fault is None:
-            return read(flight.reply)
-
-        def step() -> T:
-            self.resume()
-            return recover()
-
-        return persist(self.store.config, step)
+        return flight.reply if flight.fault is None else self._make_up(recover, about)
 
     def resume(self) -> None:
         """Open the next incarnation, unless the present one has shown no fault."""
@@ -196,11 +171,26 @@ class Session:
         self.held = set()
         self.orphans = deque()
 
-    def _make_head(self, name: str) -> tuple[Script, tuple[Any, ...]]:
-        keys = self._keys[name]
-        entry = (script(name), (len(keys), *keys, self.id, self._incarnation))
-        self._heads[name] = entry
-        return entry
+    def _request(self, name: str) -> Request:
+        """Give what a script's call begins with, on a channel that is ready for it."""
+        if self._flight is not None:
+            self._land()
+        if self._incarnation is None or not self._channel.connected:
+            self._open()
+        request = self._requests.get(name)
+        if request is None:
+            keys = self._keys[name]
+            request = self._requests[name] = Request(script(name), (len(keys), *keys, self.id, self._incarnation))
+        return request
+
+    def _make_up(self, recover: Callable[..., Reply], about: tuple[Any, ...]) -> Reply:
+        """Go on after a fault, in the next incarnation."""
+
+        def step() -> Reply:
+            self.resume()
+            return recover(*about)
+
+        return persist(self.store.config, step)
 
     def _land(self) -> None:
         """Read the reply in flight, so that the next one on the connection is the next call's."""
@@ -210,22 +200,23 @@ class Session:
         flight.landed = True
         try:
             flight.reply = self._channel.read()
-        except redis.exceptions.NoScriptError:
-            flight.reply = self.attempt(flight.name, flight.args)
-        except redis.ResponseError as error:
-            flight.fault = self._refusal(error)
+        except Refused as refusal:
+            if refusal.word == "NOSCRIPT":
+                flight.reply = self.attempt(flight.name, flight.args)
+            else:
+                flight.fault = self._reason(refusal)
         except Exception as error:  # noqa: BLE001 - told to whoever collects the flight
             flight.fault = error
 
-    def _refusal(self, error: redis.ResponseError) -> Exception:
-        if str(error).startswith("FENCED"):
+    def _reason(self, refusal: Refused) -> Exception:
+        if refusal.word == "FENCED":
             self._incarnation = None
             return Fenced("the session was taken over or ended")
-        return error
+        return refusal
 
     def _open(self) -> None:
         store = self.store
-        self._heads = {}
+        self._requests = {}
         self._incarnation = None
         if self.registration is not None and not store.epoch:
             reply = self._register()

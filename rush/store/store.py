@@ -11,8 +11,8 @@ from rush.config import RedisConfig
 from rush.errors import ConnectionFailed, RushError
 from rush.keys import META_PATTERN, Keys, check_id, network_of
 from rush.model import Ending, LoopSpec, Placement, StopKind, WorkerInfo, WorkerState
-from rush.store.connection import Readers, Reply
-from rush.store.scripts import script
+from rush.store.channel import Readers
+from rush.store.scripts import Reply, script
 
 PROTOCOL = 1
 OLDEST_SERVER = 7

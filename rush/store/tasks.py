@@ -1,38 +1,27 @@
 """The steps of tasks: creating, taking, finishing, failing, finding. Values come and go as packed bytes."""
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 import msgspec
 
-from rush.model import TaskState
-from rush.store.connection import Reply
-from rush.store.scripts import script
+from rush.model import TaskKey, TaskState
+from rush.store.scripts import Reply, script
 from rush.store.session import Flight, Session
 
 MOST_TASKS_A_STEP = 5_000
 MOST_BYTES_A_STEP = 4 * 1024 * 1024
 RECORDS_A_READ = 10_000
 NIL = b"\xc0"
-T = TypeVar("T")
 
 _HEAD = struct.Struct(">BHd")
+_BORN_RUNNING = _HEAD.pack(1, 1, 0.0)
+_WOKEN = ("1",)
+_NOT_WOKEN = ("0",)
 _STATES = {b"q": TaskState.QUEUED, b"r": TaskState.RUNNING, b"f": TaskState.FINISHED, b"x": TaskState.FAILED}
 _pack = msgspec.msgpack.Encoder().encode
-
-
-class NewTask(NamedTuple):
-    """A task to be created: its key, and its packed inputs and extras."""
-
-    key: str
-    xs: bytes
-    xs_extra: bytes = NIL
-
-    @property
-    def body(self) -> bytes:
-        """Packed key, inputs and extras, as they stand in every record of the task."""
-        return b"\xb0" + self.key.encode() + self.xs + self.xs_extra
 
 
 class Popped(NamedTuple):
@@ -46,10 +35,9 @@ class Popped(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What becomes of a running task: `tail` is packed ys and ys_extra, or the packed condition."""
+    """The result of a running task: `tail` is packed ys and ys_extra."""
 
     key: str
-    attempt: int | str
     tail: bytes
 
 
@@ -70,79 +58,63 @@ class Tasks:
         self.store = session.store
         self._any = "1" if session.is_manager else "0"
 
-    def push(self, tasks: Sequence[NewTask], max_tries: int, timeout: float | None) -> None:
-        """Queue tasks."""
-        self._create("push", tasks, (_HEAD.pack(0, max_tries, timeout or 0.0),), [task.body for task in tasks])
+    def push(self, keys: Sequence[str], bodies: Sequence[bytes], max_tries: int, timeout: float | None) -> None:
+        """Queue tasks; each body is packed as `body` does it."""
+        self._create("push", keys, bodies, _HEAD.pack(0, max_tries, timeout or 0.0))
 
-    def push_running(self, tasks: Sequence[NewTask], timeout: float | None) -> None:
+    def push_running(self, keys: Sequence[str], bodies: Sequence[bytes], timeout: float | None) -> None:
         """Create tasks that this session runs."""
-        self.session.held.update(task.key for task in tasks)
-        self._create("push_running", tasks, (_HEAD.pack(1, 1, timeout or 0.0),), [task.body for task in tasks])
+        self.session.held.update(keys)
+        self._create("push_running", keys, bodies, _BORN_RUNNING if timeout is None else _HEAD.pack(1, 1, timeout))
 
-    def push_finished(self, tasks: Sequence[NewTask], tails: Sequence[bytes], worker_id: str | None) -> None:
+    def push_finished(
+        self, keys: Sequence[str], bodies: Sequence[bytes], tails: Sequence[bytes], worker_id: str | None
+    ) -> None:
         """Create finished tasks; each tail is packed ys and ys_extra."""
         middle = b"\x01" + _pack(worker_id)
-        self._create("push_finished", tasks, (), [t.body + middle + tail for t, tail in zip(tasks, tails, strict=True)])
+        self._create("push_finished", keys, [b + middle + tail for b, tail in zip(bodies, tails, strict=True)])
 
-    def push_failed(self, tasks: Sequence[NewTask], conditions: Sequence[bytes], worker_id: str | None) -> None:
+    def push_failed(
+        self, keys: Sequence[str], bodies: Sequence[bytes], conditions: Sequence[bytes], worker_id: str | None
+    ) -> None:
         """Create failed tasks."""
         middle = b"\x01" + _pack(worker_id) + NIL + NIL
-        self._create("push_failed", tasks, (), [t.body + middle + c for t, c in zip(tasks, conditions, strict=True)])
+        self._create("push_failed", keys, [b + middle + c for b, c in zip(bodies, conditions, strict=True)])
 
     def pop(self, *, woken: bool = False) -> Popped | None:
         """Take the oldest queued task, without waiting."""
-        orphan = self._take_orphan()
-        if orphan is not None:
-            return orphan
-        woken_flag = "1" if woken else "0"
+        if self.session.orphans and (orphan := self._take_orphan()):
+            return self._popped(orphan)
+        return self._popped(self.session.perform("pop", _WOKEN if woken else _NOT_WOKEN, self._pop_again))
 
-        def recover() -> Popped | None:
-            return self._take_orphan() or self._popped(self.session.attempt("pop", (woken_flag,)))
+    def finish(self, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
+        """Append running tasks to the log, each with packed ys and ys_extra; say of each whether it moved, 1 or 0."""
+        return self._move("finish", keys, tails)
 
-        return self.session.perform("pop", (woken_flag,), recover, self._popped)
-
-    def finish(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Append running tasks to the log; say of each whether it moved."""
-        return self._move("finish", outcomes)
-
-    def fail(self, outcomes: Sequence[Outcome]) -> list[bool]:
-        """Fail running tasks; say of each whether it moved."""
-        return self._move("fail", outcomes)
+    def fail(self, keys: Sequence[str], conditions: Sequence[bytes]) -> list[int]:
+        """Fail running tasks; say of each whether it moved, 1 or 0."""
+        return self._move("fail", keys, conditions)
 
     def finish_pop(self, outcome: Outcome | None) -> tuple[bool, Popped | None]:
         """Finish one task and take the next, in one step."""
-        return self.session.perform(
-            "finish_pop", self._fused(outcome, "", ""), lambda: self._recover_fused(outcome), self._read_fused(outcome)
-        )
+        reply = self.session.perform("finish_pop", _fused(outcome, "", ""), self._finish_and_pop_again, outcome)
+        return self._read_fused(outcome, reply)
 
     def post_finish_pop(self, outcome: Outcome | None, begun: str) -> Flight:
         """Send a `finish_pop` whose task waits behind another; `begun` is the prefetched task that begins now."""
-        return self.session.post("finish_pop", self._fused(outcome, " p", begun))
+        return self.session.post("finish_pop", _fused(outcome, " p", begun))
 
     def collect_finish_pop(self, flight: Flight, outcome: Outcome | None) -> tuple[bool, Popped | None]:
         """Read the reply of `post_finish_pop`."""
-        return self.session.collect(flight, lambda: self._recover_fused(outcome), self._read_fused(outcome))
+        return self._read_fused(outcome, self.session.collect(flight, self._finish_and_pop_again, outcome))
 
     def cancel(self, keys: Sequence[str], condition: bytes) -> list[tuple[str, str]]:
         """Fail queued and running tasks; give those that were, with the worker that still works on them or ''."""
         cancelled: dict[str, str] = {}
-        for part in _parts([(key,) for key in keys], [len(key) for key in keys]):
-            wanted = [key for (key,) in part]
-
-            def read(reply: Reply) -> list[tuple[str, str]]:
-                words = [word.decode() for word in reply]
-                return list(zip(words[::2], words[1::2], strict=True))
-
-            def recover(wanted: list[str] = wanted) -> list[tuple[str, str]]:
-                stored = self.where(wanted, stored=True)
-                done = [
-                    key for key in wanted if stored[key][0] == TaskState.FAILED and _ends(stored[key][1], condition)
-                ]
-                rest = [key for key in wanted if stored[key][0] in {TaskState.QUEUED, TaskState.RUNNING}]
-                found = read(self.session.attempt("cancel", (condition, *rest))) if rest else []
-                return found + [(key, _worker_of(stored[key][1])) for key in done]
-
-            cancelled.update(self.session.perform("cancel", (condition, *wanted), recover, read))
+        for first in range(0, len(keys), MOST_TASKS_A_STEP):
+            wanted = keys[first : first + MOST_TASKS_A_STEP]
+            words = self.session.perform("cancel", (condition, *wanted), self._cancel_again, condition, wanted)
+            cancelled.update(zip(map(_text, words[::2]), map(_text, words[1::2]), strict=True))
             self.session.held.difference_update(cancelled)
         return list(cancelled.items())
 
@@ -151,7 +123,7 @@ class Tasks:
         if named is None:
             named = [(key, condition) for key in self.snapshot_keys(frozenset({TaskState.QUEUED}))[0]]
         moved: list[str] = []
-        for part in _parts(named, [len(c) for _, c in named]):
+        for part in _parts([key for key, _ in named], [condition for _, condition in named]):
             moved += self._empty(dict(part))
         return moved
 
@@ -192,73 +164,73 @@ class Tasks:
             script("snapshot"), 6, k.queue, k.tasks, k.running, k.tries, k.failed, k.log, wanted, str(int(keys_only))
         )
 
-    def _create(self, name: str, tasks: Sequence[NewTask], head: tuple[bytes, ...], bodies: list[bytes]) -> None:
-        for part in _parts(list(zip([t.key for t in tasks], bodies, strict=True)), [len(body) for body in bodies]):
-            words = tuple(word for pair in part for word in pair)
+    def _create(self, name: str, keys: Sequence[str], bodies: Sequence[bytes], *head: bytes) -> None:
+        for part in _parts(keys, bodies):
+            self.session.perform(name, (*head, *chain.from_iterable(part)), self._create_again, name, head, part)
 
-            def recover(part: Sequence[tuple[str, bytes]] = part) -> None:
-                there = self.where([key for key, _ in part])
-                missing = tuple(word for pair in part if there[pair[0]][0] is None for word in pair)
-                if missing:
-                    self.session.attempt(name, (*head, *missing))
+    def _create_again(self, name: str, head: tuple[bytes, ...], part: Sequence[tuple[str, bytes]]) -> None:
+        there = self.where([key for key, _ in part])
+        missing = [pair for pair in part if there[pair[0]][0] is None]
+        if missing:
+            self.session.attempt(name, (*head, *chain.from_iterable(missing)))
 
-            self.session.perform(name, (*head, *words), recover, _nothing)
-
-    def _move(self, name: str, outcomes: Sequence[Outcome]) -> list[bool]:
-        moved: list[bool] = []
-        for part in _parts(outcomes, [len(outcome.tail) for outcome in outcomes]):
-            args = tuple(word for outcome in part for word in outcome)
-
-            def recover(part: Sequence[Outcome] = part) -> list[bool]:
-                done = self._handed_in(part)
-                rest = [outcome for outcome in part if not done[outcome.key]]
-                if rest:
-                    words = tuple(word for outcome in rest for word in outcome)
-                    reply = self.session.attempt(name, (self._any, *words))
-                    done.update((outcome.key, bool(flag)) for outcome, flag in zip(rest, reply, strict=True))
-                return [done[outcome.key] for outcome in part]
-
-            moved += self.session.perform(name, (self._any, *args), recover, _booleans)
-            self.session.held.difference_update(outcome.key for outcome in part)
+    def _move(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
+        moved: list[int] = []
+        for part in _parts(keys, tails):
+            words: list[Any] = [self._any]
+            for key, tail in part:
+                words += (key, key.attempt if type(key) is TaskKey else "", tail)
+            moved += self.session.perform(name, words, self._move_again, name, part)
+        self.session.held.difference_update(keys)
         return moved
 
-    def _handed_in(self, outcomes: Sequence[Outcome]) -> dict[str, bool]:
+    def _move_again(self, name: str, part: Sequence[tuple[str, bytes]]) -> list[int]:
+        done = self._handed_in(part)
+        words: list[Any] = [self._any]
+        rest = [pair for pair in part if not done[pair[0]]]
+        for key, tail in rest:
+            words += (key, key.attempt if type(key) is TaskKey else "", tail)
+        if rest:
+            flags = self.session.attempt(name, words)
+            done.update((key, flag) for (key, _), flag in zip(rest, flags, strict=True))
+        return [done[key] for key, _ in part]
+
+    def _handed_in(self, results: Sequence[tuple[str, bytes]]) -> dict[str, int]:
         """Say which of these results stand in the store already: an earlier try of the same call put them there."""
-        stored = self.where([outcome.key for outcome in outcomes], stored=True)
-        return {o.key: isinstance(stored[o.key][1], bytes) and _ends(stored[o.key][1], o.tail) for o in outcomes}
+        stored = self.where([key for key, _ in results], stored=True)
+        return {key: int(_ends(stored[key][1], tail)) for key, tail in results}
+
+    def _cancel_again(self, condition: bytes, wanted: Sequence[str]) -> Reply:
+        stored = self.where(wanted, stored=True)
+        words: list[bytes] = []
+        for key in wanted:
+            if stored[key][0] == TaskState.FAILED and _ends(stored[key][1], condition):
+                words += (key.encode(), _worker_of(stored[key][1]))
+        rest = [key for key in wanted if stored[key][0] in {TaskState.QUEUED, TaskState.RUNNING}]
+        if rest:
+            words += self.session.attempt("cancel", (condition, *rest))
+        return words
 
     def _empty(self, named: dict[str, bytes]) -> list[str]:
-        words = tuple(word for pair in named.items() for word in pair)
+        words = tuple(chain.from_iterable(named.items()))
+        return list(map(_text, self.session.perform("empty_queue", words, self._empty_again, named, words)))
 
-        def read(reply: Reply) -> list[str]:
-            return [key.decode() for key in reply]
+    def _empty_again(self, named: dict[str, bytes], words: tuple[str | bytes, ...]) -> Reply:
+        stored = self.where(list(named), stored=True)
+        done = [k.encode() for k in named if stored[k][0] == TaskState.FAILED and _ends(stored[k][1], named[k])]
+        return done + self.session.attempt("empty_queue", words)
 
-        def recover() -> list[str]:
-            stored = self.where(list(named), stored=True)
-            done = [k for k in named if stored[k][0] == TaskState.FAILED and _ends(stored[k][1], named[k])]
-            return done + read(self.session.attempt("empty_queue", words))
-
-        return self.session.perform("empty_queue", words, recover, read)
-
-    def _fused(self, outcome: Outcome | None, mark: str, begun: str) -> tuple[str | int | bytes, ...]:
-        return (*(outcome or ("", "", b"")), mark, begun)
-
-    def _read_fused(self, outcome: Outcome | None) -> "Callable[[Reply], tuple[bool, Popped | None]]":
-        def read(reply: Reply) -> tuple[bool, Popped | None]:
-            if outcome is not None:
-                self.session.held.discard(outcome.key)
-            return bool(reply[0]), self._popped(reply[1])
-
-        return read
-
-    def _recover_fused(self, outcome: Outcome | None) -> tuple[bool, Popped | None]:
-        moved = False
+    def _read_fused(self, outcome: Outcome | None, reply: Reply) -> tuple[bool, Popped | None]:
         if outcome is not None:
-            moved = self._handed_in([outcome])[outcome.key]
-            if not moved:
-                moved = bool(self.session.attempt("finish", (self._any, *outcome))[0])
             self.session.held.discard(outcome.key)
-        return moved, self._take_orphan() or self._popped(self.session.attempt("pop", ("0",)))
+        return reply[0] == 1, self._popped(reply[1])
+
+    def _finish_and_pop_again(self, outcome: Outcome | None) -> Reply:
+        moved = 0 if outcome is None else self._move_again("finish", [outcome])[0]
+        return moved, self._pop_again()
+
+    def _pop_again(self) -> Reply:
+        return self._take_orphan() or self.session.attempt("pop", _NOT_WOKEN)
 
     def _popped(self, reply: Reply) -> Popped | None:
         if not reply:
@@ -269,8 +241,8 @@ class Tasks:
         timeout = _HEAD.unpack_from(value)[2] if value else 0.0
         return Popped(name, b"\x94" + value[11:], used + 1, attempt, timeout or None)
 
-    def _take_orphan(self) -> Popped | None:
-        """Hand out a task that an earlier, broken call has taken for this session."""
+    def _take_orphan(self) -> Reply:
+        """Give a task that an earlier, broken call has taken for this session, as `pop` would reply; None for none."""
         while self.session.orphans:
             key = self.session.orphans.popleft()
             state, stored = self.where([key], stored=True)[key]
@@ -278,8 +250,13 @@ class Tasks:
                 session, attempt = _owner(stored[1])
                 if session == self.session.id:
                     tries = self.store.readers.ask("HGET", self.store.keys.tries, key) or b"0 0"
-                    return self._popped((key.encode(), stored[0], int(tries.split()[0]), attempt))
+                    return key.encode(), stored[0], int(tries.split()[0]), attempt
         return None
+
+
+def body(key: str, xs: bytes, xs_extra: bytes = NIL) -> bytes:
+    """Pack key, inputs and extras as they stand in every record of a task."""
+    return b"\xb0%b%b%b" % (key.encode(), xs, xs_extra)
 
 
 def running_row(value: bytes, owner: bytes, tries: bytes) -> bytes:
@@ -299,33 +276,37 @@ def _owner(value: bytes) -> tuple[str, int]:
     return session, int(attempt)
 
 
-def _parts(items: Sequence[T], sizes: Sequence[int]) -> Iterator[Sequence[T]]:
-    """Cut a long call into steps that do not block the server for long."""
-    if len(items) <= MOST_TASKS_A_STEP and sum(sizes) <= MOST_BYTES_A_STEP:
-        if items:
-            yield items
+def _parts(keys: Sequence[str], values: Sequence[bytes]) -> Iterator[list[tuple[str, bytes]]]:
+    """Pair keys and values, and cut a long call into steps that do not block the server for long."""
+    pairs = list(zip(keys, values, strict=True))
+    if len(pairs) <= MOST_TASKS_A_STEP and sum(map(len, values)) <= MOST_BYTES_A_STEP:
+        if pairs:
+            yield pairs
         return
     first = total = 0
-    for at, size in enumerate(sizes):
-        if at > first and (total + size > MOST_BYTES_A_STEP or at - first == MOST_TASKS_A_STEP):
-            yield items[first:at]
+    for at, value in enumerate(values):
+        if at > first and (total + len(value) > MOST_BYTES_A_STEP or at - first == MOST_TASKS_A_STEP):
+            yield pairs[first:at]
             first, total = at, 0
-        total += size
-    yield items[first:]
+        total += len(value)
+    yield pairs[first:]
+
+
+def _fused(outcome: Outcome | None, mark: str, begun: str) -> Sequence[Any]:
+    if outcome is None:
+        return "", "", b"", mark, begun
+    key, tail = outcome
+    return key, key.attempt if type(key) is TaskKey else "", tail, mark, begun
 
 
 def _ends(record: Reply, tail: bytes) -> bool:
-    return bytes(record).endswith(tail)
+    return isinstance(record, bytes) and record.endswith(tail)
 
 
-def _worker_of(record: bytes) -> str:
+def _worker_of(record: bytes) -> bytes:
     worker = msgspec.msgpack.decode(record)[5]
-    return worker if isinstance(worker, str) else ""
+    return worker.encode() if isinstance(worker, str) else b""
 
 
-def _nothing(_reply: Reply) -> None:
-    return None
-
-
-def _booleans(reply: Reply) -> list[bool]:
-    return [flag == 1 for flag in reply]
+def _text(word: bytes) -> str:
+    return word.decode()

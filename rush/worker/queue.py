@@ -5,7 +5,7 @@ from collections.abc import Generator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rush.manager import arguments
-from rush.model import Task, TaskKey
+from rush.model import Task
 from rush.store.events import deadline_after
 from rush.store.tasks import NIL, Outcome, Popped
 
@@ -64,7 +64,7 @@ class QueuedTask:
             self.fail("its loop went on without finishing it")
         if not self._result:
             return None
-        return Outcome(self.key, self.key.attempt if isinstance(self.key, TaskKey) else "", self._result)
+        return Outcome(self.key, self._result)
 
 
 def iterate(worker: "RushWorker", *, prefetch: bool, timeout: float | None) -> Iterator[QueuedTask]:
@@ -104,7 +104,7 @@ class _Stream:
     def _leave(self, task: QueuedTask | None) -> None:
         """Hand in the result of the task at which the caller broke off the loop."""
         if task is not None and (outcome := task._outcome()) is not None:
-            _warn(outcome, self._worker._tasks.finish([outcome])[0])
+            _warn(outcome, _finish(self._worker, outcome))
 
     def _wait(self) -> Popped | None:
         if self._timeout == 0:
@@ -118,7 +118,7 @@ class _Stream:
         while True:
             if self._worker.terminated:
                 if outcome is not None:
-                    _warn(outcome, tasks.finish([outcome])[0])
+                    _warn(outcome, _finish(self._worker, outcome))
                 return
             moved, popped = tasks.finish_pop(outcome)
             _warn(outcome, moved)
@@ -155,7 +155,11 @@ class _Stream:
 
     def _hand_back(self, outcome: Outcome | None) -> None:
         if outcome is not None:
-            _warn(outcome, self._worker._tasks.finish([outcome])[0])
+            _warn(outcome, _finish(self._worker, outcome))
+
+
+def _finish(worker: "RushWorker", outcome: Outcome) -> bool:
+    return worker._tasks.finish([outcome.key], [outcome.tail]) == [1]
 
 
 def _warn(outcome: Outcome | None, moved: bool) -> None:  # noqa: FBT001 - the store's own answer

@@ -1,0 +1,348 @@
+"""Channels: one connection each, opened when needed and dropped at the first fault; and what to do about faults.
+
+redis-py opens the connection; requests and replies then go straight over its socket, through hiredis.
+"""
+
+import contextlib
+import itertools
+import logging
+import os
+import random
+import socket
+import ssl
+import struct
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import hiredis
+import redis
+
+from rush.config import RedisConfig
+from rush.errors import ConnectionFailed, StoreFull
+from rush.store.connection import connect, pack
+from rush.store.scripts import Reply, Script
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+_MORE: Any = object()
+_BUFFER = 65_536
+_LOOKS = 64
+_LONGEST_PAUSE = 256
+_PASSING = frozenset(
+    ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "UNBLOCKED", "NOREPLICAS")
+)
+_UNWELCOME = frozenset(("NOAUTH", "WRONGPASS", "NOPERM"))
+
+
+class Broken(Exception):
+    """The connection broke, or the server cannot serve now; what was sent may have been done or not."""
+
+
+class Full(Exception):
+    """The server is full, and refused the write without doing any of it."""
+
+
+class Refused(Exception):
+    """The server's answer is an error."""
+
+    @property
+    def word(self) -> str:
+        """Give the code that the error begins with."""
+        return str(self).partition(" ")[0]
+
+
+class Request:
+    """A script's call, up to the arguments that differ from one to the next: those alone are packed each time."""
+
+    def __init__(self, script: Script, words: tuple[Any, ...]) -> None:
+        self._script = script
+        self._words = words
+        self._count = len(words) + 2
+        self._head = _without_count((b"EVALSHA", script.sha, *words))
+
+    def packed(self, args: Sequence[Any]) -> bytes:
+        """Give the whole command."""
+        return b"*%d\r\n%b%b" % (self._count + len(args), self._head, _without_count(tuple(args)))
+
+    def in_full(self, args: Sequence[Any]) -> bytes:
+        """Give the command with the script's text, for a server that does not know it yet."""
+        packed: bytes = pack((b"EVAL", self._script.text, *self._words, *args))
+        return packed
+
+
+def _without_count(words: tuple[Any, ...]) -> bytes:
+    packed: bytes = pack(words)
+    return packed[packed.index(b"\n") + 1 :]
+
+
+_channels: "weakref.WeakSet[Channel]" = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """Drop what the child inherited, without saying anything on the parent's sockets."""
+    for channel in list(_channels):
+        channel.forget()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
+
+
+class Patience:
+    """Looks for a reply for some microseconds before the process goes to sleep, where that has paid off lately.
+
+    A server on another core of this machine answers faster than a sleeping process wakes up. One that is further away,
+    or shares this core, does not: each time in vain doubles the number of replies until the next try.
+    """
+
+    def __init__(self) -> None:
+        self._rest = 0
+        self._pause = 1
+
+    def read(self, opened: socket.socket, buffer: bytearray) -> int:
+        """Read what is there soon, and give its size; 0 if the caller is to wait for it."""
+        if self._rest:
+            self._rest -= 1
+            return 0
+        receive = opened.recv_into
+        for _ in range(_LOOKS):
+            try:
+                size = receive(buffer, 0, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            self._pause = 1
+            return size
+        self._rest = self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+        return 0
+
+
+class Channel:
+    """One connection and who may use it: opened when needed, dropped at the first fault."""
+
+    def __init__(self, config: RedisConfig, key: bytes) -> None:
+        self._config = config
+        self._key = key
+        self._connection: Any = None
+        self._socket: Any = None
+        self._buffer = bytearray(_BUFFER)
+        _channels.add(self)
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection that has shown no fault."""
+        return self._socket is not None
+
+    def forget(self) -> None:
+        """Let go of the connection in a forked child: its socket is the parent's."""
+        connection, self._connection, self._socket = self._connection, None, None
+        if connection is not None and connection._sock is not None:  # noqa: SLF001 - redis-py would shut it down
+            with contextlib.suppress(OSError):
+                os.close(connection._sock.detach())  # noqa: SLF001
+            connection._sock = None  # noqa: SLF001
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        connection, self._connection, self._socket = self._connection, None, None
+        if connection is not None:
+            connection.disconnect()
+
+    def fileno(self) -> int:
+        """Give the socket's descriptor, to be waited on."""
+        if self._socket is None:
+            raise Broken("not connected")
+        return int(self._socket.fileno())
+
+    def send(self, packed: bytes) -> None:
+        """Send a packed command; the reply is read later."""
+        try:
+            if self._socket is None:
+                self._open()
+            self._socket.sendall(packed)
+        except BaseException as error:
+            raise self._fault(error) from error
+
+    def read(self, timeout: float | None = None) -> Reply:
+        """Read one reply; `timeout` replaces the socket's own, in seconds."""
+        if self._socket is None:
+            raise Broken("not connected")
+        try:
+            reply = self._receive() if timeout is None else self._receive_within(timeout)
+        except BaseException as error:
+            raise self._fault(error) from error
+        if type(reply) is Refused:
+            raise self._reading_of(reply)
+        return reply
+
+    def call(self, packed: bytes, timeout: float | None = None) -> Reply:
+        """Send a packed command and read its reply."""
+        self.send(packed)
+        return self.read(timeout)
+
+    def run(self, script: Script, tail: tuple[Any, ...]) -> Reply:
+        """Run a script; `tail` is the number of keys, the keys and the arguments."""
+        return self.run_request(Request(script, tail), ())
+
+    def run_request(self, request: Request, args: Sequence[Any]) -> Reply:
+        """Run a script whose first words are packed already."""
+        try:
+            return self.call(request.packed(args))
+        except Refused as refusal:
+            if refusal.word != "NOSCRIPT":
+                raise
+            return self.call(request.in_full(args))
+
+    def _open(self) -> None:
+        self._connection = connection = connect(self._config, self._key)
+        self._reader: Any = hiredis.Reader(replyError=Refused, notEnoughData=_MORE)
+        opened: Any = connection._sock  # noqa: SLF001 - there is no public way
+        opened.settimeout(None)
+        _limit(opened, socket.SO_SNDTIMEO, self._config.socket_timeout)
+        _limit(opened, socket.SO_RCVTIMEO, self._config.socket_timeout)
+        self._patience = None if self._config.tls else Patience()
+        self._socket = opened
+
+    def _receive(self) -> Reply:
+        reader, buffer = self._reader, self._buffer
+        reply = reader.gets()
+        if reply is _MORE and self._patience is not None:
+            reader.feed(buffer, 0, self._patience.read(self._socket, buffer) or self._wait())
+            reply = reader.gets()
+        while reply is _MORE:
+            reader.feed(buffer, 0, self._wait())
+            reply = reader.gets()
+        return reply
+
+    def _receive_within(self, timeout: float) -> Reply:
+        _limit(self._socket, socket.SO_RCVTIMEO, timeout)
+        reply = self._reader.gets()
+        while reply is _MORE:
+            self._reader.feed(self._buffer, 0, self._wait())
+            reply = self._reader.gets()
+        _limit(self._socket, socket.SO_RCVTIMEO, self._config.socket_timeout)
+        return reply
+
+    def _wait(self) -> int:
+        """Read what is there, or comes before the socket's timeout; give its size."""
+        try:
+            size: int = self._socket.recv_into(self._buffer)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            raise TimeoutError("no reply in time") from None
+        if size == 0:
+            raise ConnectionResetError("connection closed by the server")
+        return size
+
+    def _reading_of(self, refusal: Refused) -> Exception:
+        """Say what an error of the server's means for the caller."""
+        word = refusal.word
+        if word == "OOM":
+            return Full(str(refusal))
+        if word in _PASSING:
+            self.close()
+            return Broken(str(refusal))
+        if word in _UNWELCOME:
+            self.close()
+            return self._unwelcome(f"this user: {refusal}")
+        return refusal
+
+    def _fault(self, error: BaseException) -> BaseException:
+        """Drop the connection, whose next reply nobody could place, and name the fault."""
+        self.close()
+        if isinstance(error, redis.AuthenticationError):
+            return self._unwelcome(f"the password: {error}")
+        if isinstance(error, redis.exceptions.AuthorizationError):
+            return self._unwelcome(f"this user: {error}")
+        if "certificate" in str(error).lower() or "CERTIFICATE" in str(error.__cause__ or ""):
+            return ConnectionFailed(f"TLS with the server at {self._config.address} failed: {error}")
+        if isinstance(error, (redis.RedisError, OSError)):
+            return Broken(str(error))
+        return error
+
+    def _unwelcome(self, what: str) -> ConnectionFailed:
+        return ConnectionFailed(f"the server at {self._config.address} refused {what}")
+
+
+def _limit(opened: socket.socket, direction: int, seconds: float) -> None:
+    """Have the kernel watch the time: Python's own timeouts cost a system call more for each read and write."""
+    whole = int(seconds)
+    opened.setsockopt(socket.SOL_SOCKET, direction, struct.pack("ll", whole, int((seconds - whole) * 1_000_000)))
+
+
+def pauses(config: RedisConfig) -> Iterator[float]:
+    """Give growing pauses with jitter, from 20 ms to 1 s, until `retry_timeout` seconds have gone by."""
+    deadline = time.monotonic() + config.retry_timeout
+    for step in itertools.count():
+        left = deadline - time.monotonic()
+        if left <= 0:
+            return
+        yield min(left, min(1.0, 0.02 * 2**step) * random.uniform(0.5, 1.0))  # noqa: S311 - not for secrets
+
+
+def persist(config: RedisConfig, step: Callable[[], T]) -> T:
+    """Take `step` until it goes through, for as long as `retry_timeout` allows.
+
+    Raises
+    ------
+    ConnectionFailed
+        The server stayed out of reach.
+    StoreFull
+        The server stayed full.
+    """
+    waits = pauses(config)
+    warned = False
+    while True:
+        try:
+            result = step()
+        except (Broken, Full) as fault:
+            pause = next(waits, None)
+            if pause is None:
+                if isinstance(fault, Full):
+                    raise StoreFull(
+                        f"the server at {config.address} is full (maxmemory) and refused a write for "
+                        f"{config.retry_timeout:g} s; make room, or raise maxmemory"
+                    ) from fault
+                raise ConnectionFailed(
+                    f"cannot reach the server at {config.address} (tried for {config.retry_timeout:g} s): {fault}"
+                ) from fault
+            if not warned and pause > 0.1:
+                warned = True
+                log.warning("server at %s: %s; trying again", config.address, fault)
+            time.sleep(pause)
+        else:
+            if warned:
+                log.warning("server at %s: back", config.address)
+            return result
+
+
+class Readers:
+    """Connections for reading and waiting, one for each thread."""
+
+    def __init__(self, config: RedisConfig, key: bytes) -> None:
+        self._config = config
+        self._key = key
+        self._local = threading.local()
+        self._all: weakref.WeakSet[Channel] = weakref.WeakSet()
+
+    def channel(self) -> Channel:
+        """Give this thread's channel."""
+        channel: Channel | None = getattr(self._local, "channel", None)
+        if channel is None:
+            channel = self._local.channel = Channel(self._config, self._key)
+            self._all.add(channel)
+        return channel
+
+    def ask(self, *command: Any, timeout: float | None = None) -> Reply:
+        """Send a command that changes nothing, again after a fault, and give its reply."""
+        packed = pack(command)
+        return persist(self._config, lambda: self.channel().call(packed, timeout))
+
+    def run(self, script: Script, *tail: Any) -> Reply:
+        """Run a script that may be run twice, again after a fault."""
+        return persist(self._config, lambda: self.channel().run(script, tail))
+
+    def close(self) -> None:
+        """Close the connections of all threads."""
+        for channel in list(self._all):
+            channel.close()
