@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
-from benchmarks.rows import drain, push, round_trips
+from benchmarks.rows import drain, push, reading, round_trips, starting, waking
 
 Row = Callable[[Bench], Iterator[Figure]]
 
@@ -13,4 +13,10 @@ ROWS: dict[str, Row] = {
     "pop": round_trips.pop_and_finish,
     "push": push.push_tasks,
     "drain": drain.drain,
+    "read": reading.reading,
+    "wake": waking.wake_up,
+    "import": starting.importing,
+    "start": starting.start_up,
+    "memory": starting.supervisor_memory,
+    "beats": starting.heartbeats,
 }
