@@ -49,14 +49,24 @@ class Local(Backend):
         Where the folders with their output are made; by default the system's for temporary files.
     gpus_per_worker
         Devices that each worker gets of those that are visible here.
+    environment
+        Variables for the workers, besides those of this process.
     """
 
     name: ClassVar[str] = "local"
 
-    def __init__(self, *, python: str | None = None, folder: str | None = None, gpus_per_worker: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        python: str | None = None,
+        folder: str | None = None,
+        gpus_per_worker: int = 0,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self.python = python or sys.executable
         self.folder = folder
         self.gpus_per_worker = gpus_per_worker
+        self.environment = dict(environment or {})
 
     def shares(self, n_workers: int) -> Sequence[int]:
         """Give all workers to one supervisor."""
@@ -106,7 +116,7 @@ class Local(Backend):
                 bufsize=0,
                 stdout=stdout,
                 stderr=stderr,
-                env=child_environment(),
+                env=child_environment(self.environment),
                 start_new_session=True,
             )
         _children[process.pid] = process

@@ -4,6 +4,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from rush.config import node_name
 from rush.model import Placement, PlacementState, PlacementStatus
 
 _SAME_START = 2.0
+_DYING = 5.0
 _START_FIELD = 19
 """Where a process's start time stands in ``/proc/PID/stat``, counted from what follows its name."""
 
@@ -93,7 +95,9 @@ def kill_tree(process: psutil.Process) -> None:
         break
     for pid in family:
         _send(pid, signal.SIGKILL)
-    psutil.wait_procs([*family.values()], timeout=5)
+    deadline = time.monotonic() + _DYING
+    while any(map(_lives, family.values())) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def module_paths() -> list[str]:
@@ -123,6 +127,13 @@ def _send(pid: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         leads = os.getpgid(pid) == pid != os.getpgrp()
         (os.killpg if leads else os.kill)(pid, number)
+
+
+def _lives(process: psutil.Process) -> bool:
+    """Look without waiting for it: the exit code is for the one who started it."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _is_same(process: psutil.Process, placement: Placement) -> bool:

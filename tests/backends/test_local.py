@@ -132,6 +132,7 @@ def test_killing_ends_the_whole_family(local, wait_until):
     family = [psutil.Process(placement.pid), *psutil.Process(placement.pid).children()]
     local.stop([placement], kill=True)
     assert not any(member.is_running() and member.status() != psutil.STATUS_ZOMBIE for member in family)
+    assert local.poll([placement])[placement.id].reason == "killed by signal 9 (SIGKILL)"
 
 
 def test_stopping_what_has_ended_is_no_error(local, wait_until):
