@@ -8,7 +8,8 @@ WORKERS ?= 2
 # What the tests take from the system, on Debian and its kin: programs to look for, and packages that bring them.
 SERVER_PACKAGES = redis-server
 SCHEDULER_PACKAGES = slurm-wlm munge slurmdbd mariadb-server slurm-wlm-torque
-SYSTEM_PACKAGES ?= $(SERVER_PACKAGES) $(SCHEDULER_PACKAGES)
+SSH_PACKAGES = openssh-server iproute2
+SYSTEM_PACKAGES ?= $(SERVER_PACKAGES) $(SCHEDULER_PACKAGES) $(SSH_PACKAGES)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 

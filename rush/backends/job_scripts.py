@@ -43,6 +43,18 @@ def python_command(python: str | None) -> str:
     return shlex.quote(sys.executable) if python is None else python
 
 
+def check_lines(lines: Sequence[str], name: str) -> None:
+    """Check lines of shell.
+
+    Raises
+    ------
+    TypeError
+        They are one text, not a list.
+    """
+    if isinstance(lines, str):
+        raise TypeError(f"{name} must be a list of shell lines, got {lines!r}; write {name}=[{lines!r}]")
+
+
 def worker_line(command: WorkerCommand, python: str, folder: Path | str, number: int) -> str:
     """Give the shell line that runs one supervisor; its secrets stay in a file."""
     words = [*command.arguments, "--secrets", f"{folder}/secrets-{number}", "--folder", str(folder), *module_paths()]

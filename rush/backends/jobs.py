@@ -84,9 +84,7 @@ class JobSystem(Backend):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)!r}")
         for name in ("setup", "teardown"):
-            lines = getattr(self, name)
-            if isinstance(lines, str):
-                raise TypeError(f"{name} must be a list of shell lines, got {lines!r}; write {name}=[{lines!r}]")
+            job_scripts.check_lines(getattr(self, name), name)
 
     def shares(self, n_workers: int) -> Sequence[int]:
         """Fill jobs with `workers_per_job` workers each; the last one takes what is left."""

@@ -1,0 +1,1 @@
+"""Shell scripts that are run on hosts over SSH, with holes in them."""

@@ -1,0 +1,4 @@
+#!/bin/sh
+# {{title}}
+{{setup}}
+exec {{command}} <&3 3<&-
