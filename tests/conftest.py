@@ -12,6 +12,7 @@ import pytest
 
 from rush.config import RedisConfig
 from tests import namespaces, servers
+from tests.backends import slurm_cluster
 from tests.namespaces import Neighbourhood
 from tests.servers import TestServer
 
@@ -103,6 +104,23 @@ def neighbourhood() -> Iterator[Callable[[int], Neighbourhood]]:
         pytest.skip(lacking)
     with contextlib.ExitStack() as stack:
         yield lambda n: stack.enter_context(namespaces.neighbourhood(n))
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Path]:
+    if lacking := slurm_cluster.missing():
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"no Slurm: {lacking}")
+        pytest.skip(f"no Slurm: {lacking}")
+    with slurm_cluster.in_use() as config:
+        yield config
+
+
+@pytest.fixture
+def cluster(_cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Make this process a user of the real Slurm; give its configuration."""
+    monkeypatch.setenv("SLURM_CONF", str(_cluster))
+    return _cluster
 
 
 @pytest.fixture

@@ -28,6 +28,10 @@ class Backend(abc.ABC):
         """
         return True
 
+    def small(self) -> "Backend":
+        """Give a backend that asks for as little as it can in the same place, for one short command; by default this one."""
+        return self
+
     @abc.abstractmethod
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Place the commands.
@@ -54,3 +58,6 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def tail(self, placement: Placement, lines: int = 50) -> str:
         """Give the last lines of a supervisor's stderr; '' where there are none."""
+
+    def clear(self, placements: Sequence[Placement]) -> None:
+        """Remove the files that were made for placements that have ended; by default there are none."""

@@ -4,14 +4,17 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from rush.backends.processes import module_paths
 from rush.errors import BackendError
 from rush.model import WorkerCommand
+
+_FIRST_SCRIPT = "worker-0.sh"
 
 
 def new_folder(parent: str | None, network_id: str) -> Path:
@@ -31,6 +34,13 @@ def new_folder(parent: str | None, network_id: str) -> Path:
     except OSError as error:
         raise BackendError(f"cannot make the folder {folder}: {error.strerror}") from error
     return folder
+
+
+def remove_folders(folders: Iterable[str]) -> None:
+    """Remove folders that `new_folder` made, and no other: they are known by their scripts."""
+    for folder in map(Path, folders):
+        if (folder / _FIRST_SCRIPT).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def title(network_id: str) -> str:

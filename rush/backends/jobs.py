@@ -95,6 +95,10 @@ class JobSystem(Backend):
         """Ask the job system where its nodes are, unless `loopback` says it."""
         return hosts.are_all_here(self._nodes()) if self.loopback is None else self.loopback
 
+    def small(self) -> Backend:
+        """Ask for one core and five minutes."""
+        return dataclasses.replace(self, workers_per_job=1, cpus=1, memory=None, time=5)
+
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Submit the commands, many as job arrays; at submit limits they are held back and tried again."""
         if not commands:
@@ -125,6 +129,10 @@ class JobSystem(Backend):
     def tail(self, placement: Placement, lines: int = 50) -> str:
         """Give the last lines of a job's stderr."""
         return tail_of(placement.stderr, lines)
+
+    def clear(self, placements: Sequence[Placement]) -> None:
+        """Remove the folders of jobs."""
+        job_scripts.remove_folders({placement.details.get("folder", "") for placement in placements})
 
     @abc.abstractmethod
     def hand_script(self, network_id: str, command: str) -> str:

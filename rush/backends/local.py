@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -105,6 +106,13 @@ class Local(Backend):
     def tail(self, placement: Placement, lines: int = 50) -> str:
         """Give the last lines of a supervisor's stderr."""
         return processes.tail_of(placement.stderr, lines) if placement.host == node_name() else ""
+
+    def clear(self, placements: Sequence[Placement]) -> None:
+        """Remove the folders with their output."""
+        for placement in placements:
+            folder = Path(placement.stderr or "").parent
+            if folder.name.startswith("rush-") and (folder / "supervisor.err").is_file():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _start(self, command: WorkerCommand) -> Placement:
         folder = Path(tempfile.mkdtemp(prefix=f"rush-{command.network_id[:32]}-", dir=self.folder))

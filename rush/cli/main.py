@@ -16,7 +16,7 @@ from rush.errors import RushError
 NOUNS = {
     "demo": "Tune a real model on real data with four workers on this machine.",
     "network": "List, show and reset networks.",
-    "server": "Start, stop and find your private server.",
+    "server": "Start, stop, find and check your private server.",
     "worker": "Run, list and stop workers, and read their logs.",
 }
 """Each is a module of this package with a typer app named ``app``."""

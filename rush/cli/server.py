@@ -1,13 +1,17 @@
 """``rush server``: your private server."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rush.cli.output import Format, Output, listing, show
+from rush.cli.connection import Url, connected
+from rush.cli.output import Format, Output, listing, say, show, table
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Start, stop and find your private server.")
+if TYPE_CHECKING:
+    from rush.server.probe import Probe
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Start, stop, find and check your private server.")
 
 
 @app.command()
@@ -65,3 +69,40 @@ def url(output: Output = Format.TEXT) -> None:
     if config is None:
         raise RushError("no server runs; start one: rush server start")
     show(config.url, config.url, output)
+
+
+@app.command()
+def check(
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A backend or profile. Default: the one of the settings, else local."),
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds to wait until the job runs.")] = 300.0,
+    url: Url = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Try the way to the server, from here and from where a backend runs workers: one small job is submitted."""
+    from rush.backends import find_backend
+    from rush.errors import RushError
+    from rush.plan import setting
+    from rush.server.check import check_way
+    from rush.server.probe import probe
+    from rush.server.reach import remedy
+
+    config = connected(url)
+    chosen = find_backend(setting("backend", backend, "local"))
+    here = probe(config)
+    there = check_way(config, chosen, timeout, lambda said: say(f"the job of backend {chosen.name!r}: {said}"))
+    show({"ok": there.ok, "here": here, "there": there}, f"{_way(here)}\n{_way(there)}", output)
+    if there.failed is not None:
+        raise RushError(
+            f"workers of backend {chosen.name!r} do not reach the server from {there.host}: "
+            f"{there.failed.detail}; {remedy(config, there.failed)}"
+        )
+
+
+def _way(found: "Probe") -> str:
+    rows = [{"step": f"  {s.step}", "ok": "ok" if s.ok else "failed", "detail": s.detail} for s in found.steps]
+    start = f"{found.host} ({found.address})" if found.address else found.host
+    laid_out = table(rows, ("step", "ok", "detail")).partition("\n")[2]
+    return f"from {start} to {found.server}\n{laid_out}"

@@ -12,6 +12,7 @@ from rush.config.environment import (
     set_visible_devices,
     visible_devices,
 )
+from rush.config.secrets import read_secrets
 from rush.config.settings import Settings, load_settings, user_folder
 from rush.config.signing import signing_key_for
 
@@ -26,6 +27,7 @@ __all__ = [
     "job_leftovers",
     "load_settings",
     "node_name",
+    "read_secrets",
     "set_visible_devices",
     "signing_key_for",
     "user_folder",

@@ -4,9 +4,8 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from rush.config import RedisConfig
+from rush.config import read_secrets
 from rush.errors import RushError
 from rush.keys import check_id
 from rush.names import new_worker_id
@@ -37,28 +36,6 @@ def parser() -> argparse.ArgumentParser:
         "--path", action="append", default=[], metavar="FOLDER", help="where to look for modules, too; may be repeated"
     )
     return made
-
-
-def read_secrets(path: str) -> RedisConfig:
-    """Read the server's address and keys from a file that only its owner can read, or from standard input."""
-    if path == "-":
-        return RedisConfig.from_secret(_first_line())
-    file = Path(path)
-    try:
-        if file.stat().st_mode & 0o077:
-            raise RushError(f"{path} can be read by others; make it your own: chmod 600 {path}")
-        return RedisConfig.from_secret(file.read_bytes().strip())
-    except OSError as error:
-        raise RushError(f"cannot read the secrets in {path}: {error.strerror}") from error
-
-
-def _first_line() -> bytes:
-    """Read one line of standard input and not a byte more: the rest is watched for its end."""
-    line = bytearray()
-    source = sys.stdin.buffer.raw if hasattr(sys.stdin.buffer, "raw") else sys.stdin.buffer
-    while (byte := source.read(1)) and byte != b"\n":
-        line += byte
-    return bytes(line)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""The real Slurm, and real sshds, for the tests that ask for them."""
+"""Real sshds, for the tests that ask for them."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -8,25 +8,8 @@ from typing import Any
 import pytest
 
 from rush.backends.ssh_links import close_links
-from tests.backends import slurm_cluster, sshd
+from tests.backends import sshd
 from tests.backends.sshd import Sshd
-
-
-@pytest.fixture(scope="session")
-def _cluster() -> Iterator[Path]:
-    if lacking := slurm_cluster.missing():
-        if os.environ.get("CI") == "true":
-            pytest.fail(f"no Slurm: {lacking}")
-        pytest.skip(f"no Slurm: {lacking}")
-    with slurm_cluster.in_use() as config:
-        yield config
-
-
-@pytest.fixture
-def cluster(_cluster: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Make this process a user of the real Slurm; give its configuration."""
-    monkeypatch.setenv("SLURM_CONF", str(_cluster))
-    return _cluster
 
 
 @pytest.fixture
