@@ -1,5 +1,6 @@
 """What a measurement gives: a median over repeats, the PING beside it, and the goal."""
 
+import math
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,6 +45,8 @@ class Figure:
         Where blocks of PINGs were measured between those of the thing: how many PINGs it takes, one for each repeat.
     ping
         Microseconds of the bare PING beside it.
+    absent
+        Why there is nothing to measure, where that is so; `values` is empty then.
     """
 
     row: str
@@ -53,17 +56,18 @@ class Figure:
     goal: Goal | None = None
     pings: Sequence[float] = ()
     ping: float | None = None
+    absent: str = ""
 
     @property
     def value(self) -> float:
-        return statistics.median(self.values)
+        return statistics.median(self.values) if self.values else math.nan
 
     @property
     def ratio(self) -> float | None:
         """Give how many PINGs it takes, or None where that says nothing."""
         if self.pings:
             return statistics.median(self.pings)
-        if self.ping is None or not self.value:
+        if self.ping is None or not self.values:
             return None
         if self.unit in _RATES:
             return 1e6 / self.value / self.ping

@@ -40,7 +40,7 @@ def document(figures: Sequence[Figure], environment: dict[str, Any]) -> str:
             {
                 "row": figure.row,
                 "what": figure.what,
-                "value": _short(figure.value),
+                "value": figure.absent or _short(figure.value),
                 "unit": figure.unit,
                 "repeats": [_short(value) for value in figure.values],
                 "ping_us": None if figure.ping is None else _short(figure.ping),
@@ -78,7 +78,7 @@ def _processor() -> str:
 
 def _cells(figure: Figure) -> tuple[str, str, str, str, str]:
     return (
-        f"{_number(figure.value)} {figure.unit}",
+        figure.absent or f"{_number(figure.value)} {figure.unit}",
         "" if figure.ratio is None else _number(figure.ratio),
         "" if figure.ping is None else f"{figure.ping:.0f} us",
         "" if figure.goal is None else figure.goal.text(figure.unit),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure
-from benchmarks.rows import drain, push, reading, round_trips, starting, waking
+from benchmarks.rows import drain, others, push, reading, round_trips, starting, waking
 
 Row = Callable[[Bench], Iterator[Figure]]
 
@@ -19,4 +19,5 @@ ROWS: dict[str, Row] = {
     "start": starting.start_up,
     "memory": starting.supervisor_memory,
     "beats": starting.heartbeats,
+    "compare": others.compare,
 }
