@@ -1,8 +1,10 @@
 """Log records in the server: a handler that writes them, and how a worker installs it."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("worker_id", "level", "timestamp", "logger", "caller", "msg")
 MOST_KEPT = 10_000
+PATIENCE = 2.0
+SHORTEST_PAUSE = 0.5
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _pack = msgspec.msgpack.Encoder().encode
 
@@ -30,8 +34,8 @@ def filter_custom_fields(record: logging.LogRecord) -> logging.LogRecord:
 class RedisHandler(logging.Handler):
     """Writes log records to a network's server, where `Rush.read_log` finds them.
 
-    While the server is away records are kept, the newest 10,000 of them, and written when it is back; a handler never
-    raises into the program that logs.
+    While the server is away records are kept, the newest 10,000 of them, and written with the first record after it is
+    back, or at exit. A handler never raises into the program that logs, and takes a tenth of its time at most.
 
     Parameters
     ----------
@@ -69,9 +73,15 @@ class RedisHandler(logging.Handler):
         super().__init__(level)
         if isinstance(buffer_size, bool) or not isinstance(buffer_size, int) or buffer_size < 0:
             raise ValueError(f"buffer_size must be an int of 0 or more, got {buffer_size!r}")
-        from dataclasses import replace
-
-        self._store = Store(replace(find_config(config), retry_timeout=0.0), network_id)
+        server = find_config(config)
+        brief = replace(
+            server,
+            retry_timeout=0.0,
+            socket_timeout=min(PATIENCE, server.socket_timeout),
+            connect_timeout=min(PATIENCE, server.connect_timeout),
+        )
+        self._store = Store(brief, network_id)
+        self._retry_at = 0.0
         self._worker_id = worker_id
         self._buffer_size = buffer_size
         self._flush_level = logging.getLevelNamesMapping()[flush_level] if isinstance(flush_level, str) else flush_level
@@ -96,7 +106,7 @@ class RedisHandler(logging.Handler):
             urgent = record.levelno >= self._flush_level or (
                 self._should_flush is not None and self._should_flush(record)
             )
-            if urgent or len(self._records) > self._buffer_size:
+            if (urgent or len(self._records) > self._buffer_size) and time.monotonic() >= self._retry_at:
                 self.flush()
         except Exception:  # noqa: BLE001 - logging must not break what logs
             self.handleError(record)
@@ -107,9 +117,12 @@ class RedisHandler(logging.Handler):
             if not self._records:
                 return
             records = list(self._records)
+            began = time.monotonic()
             try:
                 self._store.append_logs(records)
             except (RushError, OSError):
+                now = time.monotonic()
+                self._retry_at = now + max(SHORTEST_PAUSE, 10 * (now - began))
                 return
             for _ in records:
                 self._records.popleft()

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -24,11 +25,20 @@ _networks: set[str] = set()
 
 def need_server(kind: str) -> None:
     """Skip the test where a kind of server is missing; in CI that is a failure."""
-    if servers.binary(kind) is not None:
-        return
+    if servers.binary(kind) is None:
+        _miss(f"{kind}-server")
+
+
+def need_program(name: str) -> None:
+    """Skip the test where a program is missing; in CI that is a failure."""
+    if shutil.which(name) is None:
+        _miss(name)
+
+
+def _miss(program: str) -> None:
     if os.environ.get("CI") == "true":
-        pytest.fail(f"{kind}-server is missing")
-    pytest.skip(f"{kind}-server is missing")
+        pytest.fail(f"{program} is missing")
+    pytest.skip(f"{program} is missing")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ import base64
 import dataclasses
 import ipaddress
 import json
+import os
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -30,7 +31,7 @@ class RedisConfig:
         Path of a Unix socket, used instead of host and port.
     tls, tls_ca, tls_cert, tls_key, tls_check_hostname
         Encryption: whether, the file of trusted certificates, the client's own certificate and key, and whether the
-        server's name must match its certificate.
+        server's name must match its certificate. The files must stand under the same paths on the workers' hosts.
     sentinels, sentinel_service, sentinel_username, sentinel_password
         The sentinels to ask, as pairs of host and port, and the name of the service they watch.
     cluster, nodes
@@ -72,6 +73,10 @@ class RedisConfig:
 
     def __post_init__(self) -> None:
         _check_types(self)
+        for name in ("tls_ca", "tls_cert", "tls_key", "unix_socket"):
+            if path := getattr(self, name):
+                # Workers are told the same path, and run in other folders.
+                object.__setattr__(self, name, os.path.abspath(os.path.expanduser(path)))  # noqa: PTH100, PTH111 - keeps links as they are
         _check_ranges(self)
         _check_combinations(self)
 

@@ -24,6 +24,7 @@ from rush.config import RedisConfig
 from rush.errors import ConnectionFailed, StoreFull
 from rush.store.connection import connect, pack
 from rush.store.scripts import Reply, Script
+from rush.store.unwelcome import TurnedAway, turned_away
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -244,24 +245,17 @@ class Channel:
             return Broken(str(refusal))
         if word in _UNWELCOME:
             self.close()
-            return self._unwelcome(f"this user: {refusal}")
+            return TurnedAway(f"the server at {self._config.address} refused this user: {refusal}")
         return refusal
 
     def _fault(self, error: BaseException) -> BaseException:
         """Drop the connection, whose next reply nobody could place, and name the fault."""
         self.close()
-        if isinstance(error, redis.AuthenticationError):
-            return self._unwelcome(f"the password: {error}")
-        if isinstance(error, redis.exceptions.AuthorizationError):
-            return self._unwelcome(f"this user: {error}")
-        if "certificate" in str(error).lower() or "CERTIFICATE" in str(error.__cause__ or ""):
-            return ConnectionFailed(f"TLS with the server at {self._config.address} failed: {error}")
+        if (turned := turned_away(error, self._config)) is not None:
+            return turned
         if isinstance(error, (redis.RedisError, OSError)):
             return Broken(str(error))
         return error
-
-    def _unwelcome(self, what: str) -> ConnectionFailed:
-        return ConnectionFailed(f"the server at {self._config.address} refused {what}")
 
 
 def _limit(opened: socket.socket, direction: int, seconds: float) -> None:

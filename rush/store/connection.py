@@ -13,6 +13,7 @@ from redis.retry import Retry
 
 from rush.config import RedisConfig
 from rush.store.scripts import Reply
+from rush.store.unwelcome import tls_mismatch
 
 Packed = tuple[str | int | float | bytes | memoryview]
 _unix: Any = redis.UnixDomainSocketConnection
@@ -118,7 +119,13 @@ def connect(config: RedisConfig, key: bytes) -> redis.Connection:
     """Open a connection to the server that holds `key`."""
     host, port = _find(config, key)
     connection = _plain_connection(config, host, port)
-    connection.connect()
+    try:
+        connection.connect()
+    except (redis.RedisError, OSError) as error:
+        mismatch = tls_mismatch(error, config, host, port)
+        if mismatch is not None:
+            raise mismatch from error
+        raise
     if config.sentinels and _ask(connection, "ROLE")[0] != b"master":
         connection.disconnect()
         raise redis.ConnectionError(f"{host}:{port} is not the master yet")

@@ -122,9 +122,11 @@ class Session:
         """Run a writing script, and raise Broken when it is unknown whether it ran."""
         with self.lock:
             try:
-                return self._channel.run_request(self._request(name), args)
+                reply = self._channel.run_request(self._request(name), args)
             except Refused as refusal:
                 raise self._reason(refusal) from refusal
+            self._hold(name, reply)
+            return reply
 
     def post(self, name: str, args: Sequence[Any]) -> Flight:
         """Send a writing script without waiting for its reply; `collect` reads it."""
@@ -143,6 +145,16 @@ class Session:
             if not flight.landed:
                 self._land()
         return flight.reply if flight.fault is None else self._make_up(recover, about)
+
+    def adopt(self) -> str | None:
+        """Take one of the tasks that an earlier, broken call has taken for this session; None if there is none."""
+        with self.lock:
+            while self.orphans:
+                key = self.orphans.popleft()
+                if key not in self.held:
+                    self.held.add(key)
+                    return key
+        return None
 
     def resume(self) -> None:
         """Open the next incarnation, unless the present one has shown no fault."""
@@ -200,6 +212,7 @@ class Session:
         flight.landed = True
         try:
             flight.reply = self._channel.read()
+            self._hold(flight.name, flight.reply)
         except Refused as refusal:
             if refusal.word == "NOSCRIPT":
                 flight.reply = self.attempt(flight.name, flight.args)
@@ -207,6 +220,12 @@ class Session:
                 flight.fault = self._reason(refusal)
         except Exception as error:  # noqa: BLE001 - told to whoever collects the flight
             flight.fault = error
+
+    def _hold(self, name: str, reply: Reply) -> None:
+        """Note the task that was taken, before another thread that resumes takes it for one that nobody received."""
+        taken = reply if name == "pop" else reply[1] if name == "finish_pop" else None
+        if taken:
+            self.held.add(taken[0].decode())
 
     def _reason(self, refusal: Refused) -> Exception:
         if refusal.word == "FENCED":

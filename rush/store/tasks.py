@@ -236,21 +236,19 @@ class Tasks:
         if not reply:
             return None
         key, value, used, attempt = reply
-        name = key.decode()
-        self.session.held.add(name)
         timeout = _HEAD.unpack_from(value)[2] if value else 0.0
-        return Popped(name, b"\x94" + value[11:], used + 1, attempt, timeout or None)
+        return Popped(key.decode(), b"\x94" + value[11:], used + 1, attempt, timeout or None)
 
     def _take_orphan(self) -> Reply:
         """Give a task that an earlier, broken call has taken for this session, as `pop` would reply; None for none."""
-        while self.session.orphans:
-            key = self.session.orphans.popleft()
+        while (key := self.session.adopt()) is not None:
             state, stored = self.where([key], stored=True)[key]
             if state is TaskState.RUNNING:
                 session, attempt = _owner(stored[1])
                 if session == self.session.id:
                     tries = self.store.readers.ask("HGET", self.store.keys.tries, key) or b"0 0"
                     return key.encode(), stored[0], int(tries.split()[0]), attempt
+            self.session.held.discard(key)
         return None
 
 

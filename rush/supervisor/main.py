@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from rush.config import RedisConfig, job_end_time
 from rush.errors import RushError
 from rush.model import Ending, LoopSpec, StopKind
+from rush.store import Store
 from rush.supervisor.contact import Contact
 from rush.supervisor.crew import Crew, LoopState
 from rush.supervisor.drain import Walltime
@@ -110,14 +111,14 @@ class Supervisor:
         )
 
     def _read_spec(self) -> LoopSpec:
-        deadline = time.monotonic() + self._config.retry_timeout
-        while True:
-            spec = self._contact.attempt(lambda: self._contact.store.read_loop(self._loop_id))
-            if spec is not None:
-                return spec
-            if time.monotonic() > deadline:
-                raise RushError(f"cannot reach the server at {self._config.address}")
-            time.sleep(0.1)
+        """Read the loop; a server that is away is waited for, as there is nothing else to see to yet."""
+        store = Store(self._config, self._network_id)
+        try:
+            spec = store.read_loop(self._loop_id)
+        finally:
+            store.close()
+        self._contact.store.epoch = store.epoch
+        return spec
 
     def _hear_signals(self) -> None:
         """Have signals arrive as bytes on a pipe, one for each."""

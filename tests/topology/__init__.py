@@ -1,0 +1,1 @@
+"""Servers as sites run them: with TLS, under Sentinel, as a Cluster."""
