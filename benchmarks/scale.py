@@ -1,0 +1,192 @@
+"""`python -m benchmarks.scale`: many loops that read each other's results, and how much of their time they evaluate.
+
+Each proposes a task from everybody's results, evaluates it, which is a second of sleep, and finishes it. A worker's
+utilisation is the time it evaluates over the wall time, from its third cycle on; an evaluation counts as the one second
+that it asked for, so that waking up late on a busy machine counts against it.
+"""
+
+import argparse
+import json
+import math
+import random
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import psutil
+
+from benchmarks.bench import Bench
+from benchmarks.report import surroundings
+from rush import Rush, RushWorker
+
+EVALUATION = 1.0
+A_SUPERVISOR = 112
+"""Workers under one supervisor, as if four nodes of 112 cores were there."""
+
+WARM_UP = 2
+GOAL = 0.97
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one number of workers gave; shares are of 1, seconds are of the clock.
+
+    Attributes
+    ----------
+    utilisation, least, lowest_twentieth
+        Mean over the workers, the least of them, and what nineteen of twenty reach.
+    registered, all_at_work
+        Seconds from the call of `start_workers` until all had registered, and until all had begun their third cycle.
+    server, machine
+        Share of one core that the server took, and of all cores that everything took.
+    cycle_overhead
+        Median seconds of a cycle besides its evaluation.
+    """
+
+    workers: int
+    seconds: float
+    tasks: int
+    utilisation: float
+    least: float
+    lowest_twentieth: float
+    registered: float
+    all_at_work: float
+    server: float
+    machine: float
+    cycle_overhead: float
+
+
+def search(worker: RushWorker) -> None:
+    """Propose, evaluate and finish until told to stop, then leave behind when each cycle began."""
+    began = []
+    while not worker.terminated:
+        began.append(time.monotonic())
+        xs = propose(worker.fetch_finished_tasks())
+        (key,) = worker.push_running_tasks([xs])
+        time.sleep(EVALUATION)
+        worker.finish_tasks([key], [{"y": (xs["x1"] - 1) ** 2 + (xs["x2"] + 2) ** 2}])
+    worker.write_hashes(keys=[f"cycles-{worker.worker_id}"], began=[began], ended=[time.monotonic()])
+
+
+def propose(finished: pd.DataFrame) -> dict[str, float]:
+    """Take a step from the best that anybody has found."""
+    if finished.empty:
+        return {"x1": random.uniform(-5, 5), "x2": random.uniform(-5, 5)}
+    best = int(np.argmin(finished["y"].to_numpy()))
+    return {name: float(finished[name].to_numpy()[best]) + random.gauss(0, 0.1) for name in ("x1", "x2")}
+
+
+def measure(bench: Bench, workers: int, seconds: float) -> Run:
+    """Run so many workers for so long, counted from the time at which all have registered."""
+    with bench.network() as net:
+        started = time.monotonic()
+        ids = _start(net, workers)
+        net.wait_for_workers(worker_ids=ids, timeout=600)
+        registered = time.monotonic() - started
+        time.sleep((WARM_UP + 1) * EVALUATION)
+        busy, began = bench.server_seconds(), time.monotonic()
+        psutil.cpu_percent()
+        time.sleep(seconds)
+        server = (bench.server_seconds() - busy) / (time.monotonic() - began)
+        machine = psutil.cpu_percent() / 100
+        net.stop_workers("terminate")
+        while net.n_running_workers:
+            time.sleep(0.2)
+        hashes = net.read_hashes([f"cycles-{worker}" for worker in ids], ["began", "ended"])
+        tasks = net.n_finished_tasks
+    cycles = [(found["began"], found["ended"]) for found in hashes if found is not None]
+    if len(cycles) != workers or tasks != sum(len(starts) for starts, _ in cycles):
+        raise RuntimeError(f"{len(cycles)} of {workers} workers came to their end, and {tasks} tasks")
+    return _summary(cycles, started, seconds, registered, server, machine)
+
+
+def _start(net: Rush, workers: int) -> list[str]:
+    shares = [min(A_SUPERVISOR, workers - first) for first in range(0, workers, A_SUPERVISOR)]
+    options: dict[str, Any] = {"modules": ["pandas"], "grace_period": 120.0}
+    return [worker for share in shares for worker in net.start_workers(search, n_workers=share, **options)]
+
+
+def _summary(
+    cycles: Sequence[tuple[list[float], float]],
+    started: float,
+    seconds: float,
+    registered: float,
+    server: float,
+    machine: float,
+) -> Run:
+    shares = sorted(
+        EVALUATION * len(began[WARM_UP:]) / (ended - began[WARM_UP]) if len(began) > WARM_UP else math.nan
+        for began, ended in cycles
+    )
+    lengths = [b - a for began, _ in cycles for a, b in zip(began[WARM_UP:], began[WARM_UP + 1 :], strict=False)]
+    return Run(
+        workers=len(cycles),
+        seconds=seconds,
+        tasks=sum(len(began) for began, _ in cycles),
+        utilisation=statistics.fmean(shares),
+        least=shares[0],
+        lowest_twentieth=shares[len(shares) // 20],
+        registered=registered,
+        all_at_work=max(began[WARM_UP] for began, _ in cycles) - started,
+        server=server,
+        machine=machine,
+        cycle_overhead=statistics.median(lengths) - EVALUATION,
+    )
+
+
+def draw(runs: Sequence[Run], path: Path) -> None:
+    """Draw utilisation, and what the server and the machine are busy, over the number of workers."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    ordered = sorted(runs, key=lambda run: run.workers)
+    numbers = [run.workers for run in ordered]
+    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    axes.fill_between(
+        numbers, [100 * r.lowest_twentieth for r in ordered], [100 * r.utilisation for r in ordered], alpha=0.2
+    )
+    axes.plot(numbers, [100 * run.utilisation for run in ordered], "o-", label="utilisation of the workers")
+    axes.plot(numbers, [100 * run.machine for run in ordered], "s--", label="both cores, busy with everything")
+    axes.plot(numbers, [100 * run.server for run in ordered], "^:", label="server, of one core")
+    axes.axhline(100 * GOAL, color="grey", linewidth=0.8)
+    axes.set(xlabel="workers", ylabel="%", ylim=(0, 103), xlim=(0, None))
+    axes.legend(loc="center left")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    options = _options()
+    bench = Bench(repeats=1)
+    environment, runs = surroundings(), []
+    try:
+        for workers in options.workers:
+            run = measure(bench, workers, options.seconds)
+            runs.append(run)
+            print(json.dumps({key: round(value, 4) for key, value in asdict(run).items()}), flush=True)
+    finally:
+        bench.close()
+    if options.json:
+        content = {**environment, "goal": GOAL, "runs": [asdict(run) for run in runs]}
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+    if options.plot:
+        draw(runs, options.plot)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.partition("\n")[0])
+    parser.add_argument("--workers", type=int, nargs="+", default=[448], help="how many; each number is a run")
+    parser.add_argument("--seconds", type=float, default=180.0, help="how long each run is measured (%(default)g)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there")
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it there")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
