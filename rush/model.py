@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
+import msgspec
+
 
 class TaskState(enum.StrEnum):
     """The four states of a task; it is in exactly one of them at every moment."""
@@ -52,8 +54,7 @@ class TaskKey(str):
         return (TaskKey, (str(self), self.attempt))
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(msgspec.Struct, frozen=True):
     """A task as `pop_task` hands it out.
 
     Attributes

@@ -72,7 +72,7 @@ class TaskWriter(Network):
         list of str
             The keys, in the order of `xss`.
         """
-        limit = arguments.task_timeout(timeout)
+        limit = None if timeout is None else arguments.task_timeout(timeout)
         keys, bodies = self._new_tasks(xss, xss_extra)
         self._tasks.push_running(keys, bodies, limit)
         for key in keys:

@@ -14,7 +14,7 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import hiredis
@@ -62,22 +62,24 @@ class Request:
     def __init__(self, script: Script, words: tuple[Any, ...]) -> None:
         self._script = script
         self._words = words
-        self._count = len(words) + 2
-        self._head = _without_count((b"EVALSHA", script.sha, *words))
+        self._starts: dict[int, bytes] = {}
 
-    def packed(self, args: Sequence[Any]) -> bytes:
+    def packed(self, args: tuple[Any, ...]) -> bytes:
         """Give the whole command."""
-        return b"*%d\r\n%b%b" % (self._count + len(args), self._head, _without_count(tuple(args)))
+        count = len(args)
+        rest: bytes = pack(args)
+        return (self._starts.get(count) or self._start(count)) + rest[len(str(count)) + 3 :]
 
-    def in_full(self, args: Sequence[Any]) -> bytes:
+    def in_full(self, args: tuple[Any, ...]) -> bytes:
         """Give the command with the script's text, for a server that does not know it yet."""
         packed: bytes = pack((b"EVAL", self._script.text, *self._words, *args))
         return packed
 
-
-def _without_count(words: tuple[Any, ...]) -> bytes:
-    packed: bytes = pack(words)
-    return packed[packed.index(b"\n") + 1 :]
+    def _start(self, count: int) -> bytes:
+        """Pack all that stands before `count` arguments: the number of words, and the words that stay."""
+        packed: bytes = pack((b"EVALSHA", self._script.sha, *self._words))
+        start = self._starts[count] = b"*%d%b" % (len(self._words) + 2 + count, packed[packed.index(b"\r") :])
+        return start
 
 
 _channels: "weakref.WeakSet[Channel]" = weakref.WeakSet()
@@ -186,10 +188,11 @@ class Channel:
         """Run a script; `tail` is the number of keys, the keys and the arguments."""
         return self.run_request(Request(script, tail), ())
 
-    def run_request(self, request: Request, args: Sequence[Any]) -> Reply:
+    def run_request(self, request: Request, args: tuple[Any, ...]) -> Reply:
         """Run a script whose first words are packed already."""
+        self.send(request.packed(args))
         try:
-            return self.call(request.packed(args))
+            return self.read()
         except Refused as refusal:
             if refusal.word != "NOSCRIPT":
                 raise

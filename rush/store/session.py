@@ -10,7 +10,7 @@ import logging
 import secrets
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,7 +45,7 @@ class Flight:
     """A request whose reply has not been read yet."""
 
     name: str
-    args: Sequence[Any]
+    args: tuple[Any, ...]
     landed: bool = False
     reply: Reply = None
     fault: BaseException | None = None
@@ -108,7 +108,7 @@ class Session:
         """Close the connection. The session itself stays open on the server."""
         self._channel.close()
 
-    def perform(self, name: str, args: Sequence[Any], recover: Callable[..., Reply], *about: Any) -> Reply:
+    def perform(self, name: str, args: tuple[Any, ...], recover: Callable[..., Reply], *about: Any) -> Reply:
         """Run a writing script once, whatever happens to the connection, and give its reply.
 
         After a fault ``recover(*about)`` finds out what was done, does the rest, and makes up the reply.
@@ -118,17 +118,21 @@ class Session:
         except (Broken, Full):
             return self._make_up(recover, about)
 
-    def attempt(self, name: str, args: Sequence[Any]) -> Reply:
+    def attempt(self, name: str, args: tuple[Any, ...]) -> Reply:
         """Run a writing script, and raise Broken when it is unknown whether it ran."""
         with self.lock:
+            channel = self._channel
+            request = self._requests.get(name)
+            if request is None or self._flight is not None or not channel.connected:
+                request = self._request(name)
             try:
-                reply = self._channel.run_request(self._request(name), args)
+                reply = channel.run_request(request, args)
             except Refused as refusal:
                 raise self._reason(refusal) from refusal
             self._hold(name, reply)
             return reply
 
-    def post(self, name: str, args: Sequence[Any]) -> Flight:
+    def post(self, name: str, args: tuple[Any, ...]) -> Flight:
         """Send a writing script without waiting for its reply; `collect` reads it."""
         flight = Flight(name, args)
         with self.lock:
@@ -167,9 +171,13 @@ class Session:
         """Begin anew after this session's own reset."""
         with self.lock:
             self._land()
-            self._incarnation = None
+            self._drop_incarnation()
             self.held.clear()
             self.orphans.clear()
+
+    def _drop_incarnation(self) -> None:
+        self._incarnation = None
+        self._requests = {}
 
     def after_fork(self) -> None:
         """Become another session in a forked child: the parent goes on as the old one."""
@@ -178,7 +186,7 @@ class Session:
         self.is_manager = True
         self.registration = None
         self._keys = _script_keys(self.store.keys, self.id)
-        self._incarnation = None
+        self._drop_incarnation()
         self._flight = None
         self.held = set()
         self.orphans = deque()
@@ -229,14 +237,13 @@ class Session:
 
     def _reason(self, refusal: Refused) -> Exception:
         if refusal.word == "FENCED":
-            self._incarnation = None
+            self._drop_incarnation()
             return Fenced("the session was taken over or ended")
         return refusal
 
     def _open(self) -> None:
         store = self.store
-        self._requests = {}
-        self._incarnation = None
+        self._drop_incarnation()
         if self.registration is not None and not store.epoch:
             reply = self._register()
         else:

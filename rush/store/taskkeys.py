@@ -6,12 +6,11 @@ import secrets
 import string
 
 _DIGITS = string.digits + string.ascii_uppercase + string.ascii_lowercase
-_PAIRS = [a + b for a in _DIGITS for b in _DIGITS]
-_BASE = len(_PAIRS)
+_MOST = 16**6
 
 
 class _Source:
-    """A random prefix for the process (59 bits) before a counter."""
+    """A random prefix (59 bits) before a counter of six digits; a prefix that is used up gives way to the next."""
 
     def __init__(self) -> None:
         self.prefix = "".join(secrets.choice(_DIGITS) for _ in range(10))
@@ -22,7 +21,7 @@ _source = _Source()
 
 
 def _renew() -> None:
-    """Give a forked child a prefix of its own."""
+    """Take another prefix; a forked child needs one of its own."""
     global _source  # noqa: PLW0603 - one source for the process
     _source = _Source()
 
@@ -33,6 +32,8 @@ os.register_at_fork(after_in_child=_renew)
 def new_task_key() -> str:
     """Make a key that no other process makes."""
     source = _source
-    number, low = divmod(next(source.counter), _BASE)
-    high, middle = divmod(number, _BASE)
-    return source.prefix + _PAIRS[high % _BASE] + _PAIRS[middle] + _PAIRS[low]
+    number = next(source.counter)
+    if number >= _MOST:
+        _renew()
+        return new_task_key()
+    return f"{source.prefix}{number:06x}"

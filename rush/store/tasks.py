@@ -1,7 +1,7 @@
 """The steps of tasks: creating, taking, finishing, failing, finding. Values come and go as packed bytes."""
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
@@ -180,7 +180,7 @@ class Tasks:
             words: list[Any] = [self._any]
             for key, tail in part:
                 words += (key, key.attempt if type(key) is TaskKey else "", tail)
-            moved += self.session.perform(name, words, self._move_again, name, part)
+            moved += self.session.perform(name, tuple(words), self._move_again, name, part)
         self.session.held.difference_update(keys)
         return moved
 
@@ -191,7 +191,7 @@ class Tasks:
         for key, tail in rest:
             words += (key, key.attempt if type(key) is TaskKey else "", tail)
         if rest:
-            flags = self.session.attempt(name, words)
+            flags = self.session.attempt(name, tuple(words))
             done.update((key, flag) for (key, _), flag in zip(rest, flags, strict=True))
         return [done[key] for key, _ in part]
 
@@ -254,7 +254,7 @@ class Tasks:
 
 def body(key: str, xs: bytes, xs_extra: bytes = NIL) -> bytes:
     """Pack key, inputs and extras as they stand in every record of a task."""
-    return b"\xb0%b%b%b" % (key.encode(), xs, xs_extra)
+    return b"\xb0" + key.encode() + xs + xs_extra
 
 
 def running_row(value: bytes, owner: bytes, tries: bytes) -> bytes:
@@ -274,23 +274,22 @@ def _owner(value: bytes) -> tuple[str, int]:
     return session, int(attempt)
 
 
-def _parts(keys: Sequence[str], values: Sequence[bytes]) -> Iterator[list[tuple[str, bytes]]]:
+def _parts(keys: Sequence[str], values: Sequence[bytes]) -> list[list[tuple[str, bytes]]]:
     """Pair keys and values, and cut a long call into steps that do not block the server for long."""
     pairs = list(zip(keys, values, strict=True))
-    if len(pairs) <= MOST_TASKS_A_STEP and sum(map(len, values)) <= MOST_BYTES_A_STEP:
-        if pairs:
-            yield pairs
-        return
+    if len(pairs) <= 1:
+        return [pairs] if pairs else []
+    parts = []
     first = total = 0
     for at, value in enumerate(values):
         if at > first and (total + len(value) > MOST_BYTES_A_STEP or at - first == MOST_TASKS_A_STEP):
-            yield pairs[first:at]
+            parts.append(pairs[first:at])
             first, total = at, 0
         total += len(value)
-    yield pairs[first:]
+    return [*parts, pairs[first:]]
 
 
-def _fused(outcome: Outcome | None, mark: str, begun: str) -> Sequence[Any]:
+def _fused(outcome: Outcome | None, mark: str, begun: str) -> tuple[Any, ...]:
     if outcome is None:
         return "", "", b"", mark, begun
     key, tail = outcome

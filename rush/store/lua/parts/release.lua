@@ -5,7 +5,9 @@
 local function release(tasks, running, own, tries, cancels, session, any, key, attempt)
   local value = redis.call('HGET', running, key)
   local owner, number, allowed
-  if value then
+  if value == session .. ' 1' and (attempt == '' or attempt == '1') then
+    owner, number, allowed = session, 1, true
+  elseif value then
     owner, number = read_owner(value)
     allowed = any == '1' or (owner == session and (attempt == '' or tonumber(attempt) == number))
   end
