@@ -22,9 +22,11 @@ def listed(value: object, name: str, item: str) -> list[Any]:
 
 def dicts(value: object, name: str) -> list[Mapping[str, Any]]:
     """Give a list of dicts, else raise."""
+    if type(value) is list and len(value) == 1 and type(value[0]) is dict:
+        return value
     items = listed(value, name, "dicts")
     for at, item in enumerate(items):
-        if type(item) is not dict and not isinstance(item, Mapping):
+        if not isinstance(item, Mapping):
             raise TypeError(f"{name}[{at}] must be a dict, got {_shown(item)}")
     return items
 

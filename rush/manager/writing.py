@@ -295,7 +295,10 @@ class TaskWriter(Network):
         if not names:
             return []
         encode = self._codec.encode_fields
-        results = arguments.companions(arguments.dicts(yss, "yss"), len(names), "yss", to)
+        results = arguments.dicts(yss, "yss")
+        if yss_extra is None and len(results) == 1 == len(names):
+            return [encode(results[0], "ys") + NIL]
+        results = arguments.companions(results, len(names), "yss", to)
         if yss_extra is None:
             return [encode(ys, "ys") + NIL for ys in results]
         more = arguments.companions(arguments.extras(yss_extra, "yss_extra"), len(names), "yss_extra", to)

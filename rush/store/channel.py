@@ -190,13 +190,18 @@ class Channel:
 
     def run_request(self, request: Request, args: tuple[Any, ...]) -> Reply:
         """Run a script whose first words are packed already."""
-        self.send(request.packed(args))
         try:
-            return self.read()
-        except Refused as refusal:
-            if refusal.word != "NOSCRIPT":
-                raise
+            if self._socket is None:
+                self._open()
+            self._socket.sendall(request.packed(args))
+            reply = self._receive()
+        except BaseException as error:
+            raise self._fault(error) from error
+        if type(reply) is not Refused:
+            return reply
+        if reply.word == "NOSCRIPT":
             return self.call(request.in_full(args))
+        raise self._reading_of(reply)
 
     def _open(self) -> None:
         self._connection = connection = connect(self._config, self._key)

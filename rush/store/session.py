@@ -51,6 +51,9 @@ class Flight:
     fault: BaseException | None = None
 
 
+_TAKING = frozenset(("pop", "finish_pop"))
+
+
 def _script_keys(keys: Keys, session: str) -> dict[str, tuple[bytes, ...]]:
     """Say which keys each script of a session works on, in the order that its head lists them."""
     own = keys.own(session)
@@ -129,7 +132,8 @@ class Session:
                 reply = channel.run_request(request, args)
             except Refused as refusal:
                 raise self._reason(refusal) from refusal
-            self._hold(name, reply)
+            if name in _TAKING:
+                self._hold(name, reply)
             return reply
 
     def post(self, name: str, args: tuple[Any, ...]) -> Flight:
@@ -220,7 +224,8 @@ class Session:
         flight.landed = True
         try:
             flight.reply = self._channel.read()
-            self._hold(flight.name, flight.reply)
+            if flight.name in _TAKING:
+                self._hold(flight.name, flight.reply)
         except Refused as refusal:
             if refusal.word == "NOSCRIPT":
                 flight.reply = self.attempt(flight.name, flight.args)
@@ -231,7 +236,7 @@ class Session:
 
     def _hold(self, name: str, reply: Reply) -> None:
         """Note the task that was taken, before another thread that resumes takes it for one that nobody received."""
-        taken = reply if name == "pop" else reply[1] if name == "finish_pop" else None
+        taken = reply if name == "pop" else reply[1]
         if taken:
             self.held.add(taken[0].decode())
 

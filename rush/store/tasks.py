@@ -124,7 +124,7 @@ class Tasks:
             named = [(key, condition) for key in self.snapshot_keys(frozenset({TaskState.QUEUED}))[0]]
         moved: list[str] = []
         for part in _parts([key for key, _ in named], [condition for _, condition in named]):
-            moved += self._empty(dict(part))
+            moved += self._empty(dict(zip(*part, strict=True)))
         return moved
 
     def where(self, keys: Sequence[str], *, stored: bool = False) -> dict[str, tuple[TaskState | None, Reply]]:
@@ -165,40 +165,45 @@ class Tasks:
         )
 
     def _create(self, name: str, keys: Sequence[str], bodies: Sequence[bytes], *head: bytes) -> None:
-        for part in _parts(keys, bodies):
-            self.session.perform(name, (*head, *chain.from_iterable(part)), self._create_again, name, head, part)
+        if len(keys) == 1:
+            self.session.perform(name, (*head, keys[0], bodies[0]), self._create_again, name, head, keys, bodies)
+            return
+        for some, values in _parts(keys, bodies):
+            words = chain.from_iterable(zip(some, values, strict=True))
+            self.session.perform(name, (*head, *words), self._create_again, name, head, some, values)
 
-    def _create_again(self, name: str, head: tuple[bytes, ...], part: Sequence[tuple[str, bytes]]) -> None:
-        there = self.where([key for key, _ in part])
-        missing = [pair for pair in part if there[pair[0]][0] is None]
+    def _create_again(self, name: str, head: tuple[bytes, ...], keys: Sequence[str], bodies: Sequence[bytes]) -> None:
+        there = self.where(keys)
+        missing = [pair for pair in zip(keys, bodies, strict=True) if there[pair[0]][0] is None]
         if missing:
             self.session.attempt(name, (*head, *chain.from_iterable(missing)))
 
     def _move(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
         moved: list[int] = []
-        for part in _parts(keys, tails):
-            words: list[Any] = [self._any]
-            for key, tail in part:
-                words += (key, key.attempt if type(key) is TaskKey else "", tail)
-            moved += self.session.perform(name, tuple(words), self._move_again, name, part)
+        for some, values in _parts(keys, tails):
+            moved += self.session.perform(name, self._words(some, values), self._move_again, name, some, values)
         self.session.held.difference_update(keys)
         return moved
 
-    def _move_again(self, name: str, part: Sequence[tuple[str, bytes]]) -> list[int]:
-        done = self._handed_in(part)
-        words: list[Any] = [self._any]
-        rest = [pair for pair in part if not done[pair[0]]]
-        for key, tail in rest:
-            words += (key, key.attempt if type(key) is TaskKey else "", tail)
+    def _move_again(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
+        done = self._handed_in(keys, tails)
+        rest = [(key, tail) for key, tail in zip(keys, tails, strict=True) if not done[key]]
         if rest:
-            flags = self.session.attempt(name, tuple(words))
+            flags = self.session.attempt(name, self._words(*zip(*rest, strict=True)))
             done.update((key, flag) for (key, _), flag in zip(rest, flags, strict=True))
-        return [done[key] for key, _ in part]
+        return [done[key] for key in keys]
 
-    def _handed_in(self, results: Sequence[tuple[str, bytes]]) -> dict[str, int]:
+    def _words(self, keys: Sequence[str], tails: Sequence[bytes]) -> tuple[Any, ...]:
+        """Give the arguments by which results are handed in: each under the attempt that it was made in."""
+        words: list[Any] = [self._any]
+        for key, tail in zip(keys, tails, strict=True):
+            words += (key, key.attempt if type(key) is TaskKey else "", tail)
+        return tuple(words)
+
+    def _handed_in(self, keys: Sequence[str], tails: Sequence[bytes]) -> dict[str, int]:
         """Say which of these results stand in the store already: an earlier try of the same call put them there."""
-        stored = self.where([key for key, _ in results], stored=True)
-        return {key: int(_ends(stored[key][1], tail)) for key, tail in results}
+        stored = self.where(keys, stored=True)
+        return {key: int(_ends(stored[key][1], tail)) for key, tail in zip(keys, tails, strict=True)}
 
     def _cancel_again(self, condition: bytes, wanted: Sequence[str]) -> Reply:
         stored = self.where(wanted, stored=True)
@@ -226,7 +231,7 @@ class Tasks:
         return reply[0] == 1, self._popped(reply[1])
 
     def _finish_and_pop_again(self, outcome: Outcome | None) -> Reply:
-        moved = 0 if outcome is None else self._move_again("finish", [outcome])[0]
+        moved = 0 if outcome is None else self._move_again("finish", [outcome.key], [outcome.tail])[0]
         return moved, self._pop_again()
 
     def _pop_again(self) -> Reply:
@@ -274,19 +279,18 @@ def _owner(value: bytes) -> tuple[str, int]:
     return session, int(attempt)
 
 
-def _parts(keys: Sequence[str], values: Sequence[bytes]) -> list[list[tuple[str, bytes]]]:
-    """Pair keys and values, and cut a long call into steps that do not block the server for long."""
-    pairs = list(zip(keys, values, strict=True))
-    if len(pairs) <= 1:
-        return [pairs] if pairs else []
+def _parts(keys: Sequence[str], values: Sequence[bytes]) -> list[tuple[Sequence[str], Sequence[bytes]]]:
+    """Cut a long call into steps that do not block the server for long."""
+    if len(keys) <= 1:
+        return [(keys, values)] if keys else []
     parts = []
     first = total = 0
     for at, value in enumerate(values):
         if at > first and (total + len(value) > MOST_BYTES_A_STEP or at - first == MOST_TASKS_A_STEP):
-            parts.append(pairs[first:at])
+            parts.append((keys[first:at], values[first:at]))
             first, total = at, 0
         total += len(value)
-    return [*parts, pairs[first:]]
+    return [*parts, (keys[first:], values[first:])]
 
 
 def _fused(outcome: Outcome | None, mark: str, begun: str) -> tuple[Any, ...]:
