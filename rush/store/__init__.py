@@ -1,8 +1,9 @@
 """The only code that talks to Redis."""
 
 from rush.store.events import OrderChannel
+from rush.store.networks import list_networks
 from rush.store.session import Registration, Session
-from rush.store.store import Beat, BeatReply, Counts, Ended, ScanReply, Store, list_networks
+from rush.store.store import Beat, BeatReply, Counts, Ended, ScanReply, Store
 from rush.store.tasks import Outcome, Popped, Tasks
 
 __all__ = [

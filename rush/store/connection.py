@@ -3,6 +3,8 @@
 redis-py does the connecting, TLS and passwords. None of its own retries are used: they would repeat writes.
 """
 
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import hiredis
@@ -12,9 +14,11 @@ from redis.crc import key_slot
 from redis.retry import Retry
 
 from rush.config import RedisConfig
+from rush.config.connection import Nodes
 from rush.store.scripts import Reply
-from rush.store.unwelcome import tls_mismatch
+from rush.store.unwelcome import tls_mismatch, turned_away
 
+Place = tuple[str, int]
 Packed = tuple[str | int | float | bytes | memoryview]
 _unix: Any = redis.UnixDomainSocketConnection
 pack = hiredis.pack_command
@@ -59,54 +63,62 @@ def _ask(connection: redis.Connection, *command: bytes | str) -> Reply:
     return connection.read_response()
 
 
-def _sentinel_master(config: RedisConfig) -> tuple[str, int]:
-    """Ask the sentinels, one after the other, where the master is."""
-    faults = []
-    for host, port in config.sentinels:
-        sentinel = redis.Connection(
-            host=host,
-            port=port,
-            username=config.sentinel_username,
-            password=config.sentinel_password,
-            protocol=2,
-            socket_timeout=config.socket_timeout,
-            socket_connect_timeout=config.connect_timeout,
-            retry=Retry(NoBackoff(), 0),
-            driver_info=None,
-        )
+def _place(
+    config: RedisConfig, places: Nodes, wanted: str, command: Sequence[str], read: Callable[[Reply], Place | None]
+) -> Place:
+    """Ask servers, one after the other, where something is; `read` reads the place out of an answer."""
+    turned, faults = None, []
+    for host, port in places:
+        one = replace(config, host=host, port=port)
+        connection = _plain_connection(one, host, port)
         try:
-            found = _ask(sentinel, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", config.sentinel_service or "mymaster")
+            place = read(_ask(connection, *command))
         except (redis.RedisError, OSError) as error:
+            turned = turned or turned_away(error, one)
             faults.append(f"{host}:{port}: {error}")
             continue
         finally:
-            sentinel.disconnect()
-        if found:
-            return found[0].decode(), int(found[1])
-        faults.append(f"{host}:{port}: knows no service {config.sentinel_service!r}")
-    raise redis.ConnectionError("no sentinel answered: " + "; ".join(faults))
+            connection.disconnect()
+        if place is not None:
+            return place[0] or host, place[1]
+        faults.append(f"{host}:{port} knows no {wanted}")
+    raise turned or redis.ConnectionError(f"{wanted} cannot be found: " + "; ".join(faults))
 
 
-def _shard(config: RedisConfig, key: bytes) -> tuple[str, int]:
-    """Ask the nodes of a cluster, one after the other, which of them serves `key`."""
+def _sentinel_master(config: RedisConfig) -> Place:
+    """Ask the sentinels where the master is."""
+    sentinel = replace(
+        config,
+        sentinels=(),
+        sentinel_service=None,
+        db=0,
+        username=config.sentinel_username,
+        password=config.sentinel_password,
+    )
+    service = config.sentinel_service or ""
+
+    def read(found: Reply) -> Place | None:
+        return (found[0].decode(), int(found[1])) if found else None
+
+    command = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", service)
+    return _place(sentinel, config.sentinels, f"service {service!r}", command, read)
+
+
+def _shard(config: RedisConfig, key: bytes) -> Place:
+    """Ask the nodes of a cluster which of them serves `key`."""
     slot = key_slot(key)
-    faults = []
-    for host, port in config.nodes or ((config.host, config.port),):
-        node = _plain_connection(config, host, port)
-        try:
-            for first, last, master, *_ in _ask(node, "CLUSTER", "SLOTS"):
-                if first <= slot <= last:
-                    return (master[0].decode() or host), int(master[1])
-        except redis.AuthenticationError:
-            raise
-        except (redis.RedisError, OSError) as error:
-            faults.append(f"{host}:{port}: {error}")
-        finally:
-            node.disconnect()
-    raise redis.ConnectionError(f"no node of the cluster serves slot {slot}: " + "; ".join(faults))
+
+    def read(slots: Reply) -> Place | None:
+        for first, last, master, *_ in slots:
+            if first <= slot <= last:
+                return master[0].decode(), int(master[1])
+        return None
+
+    nodes = config.nodes or ((config.host, config.port),)
+    return _place(replace(config, nodes=nodes), nodes, f"master of slot {slot}", ("CLUSTER", "SLOTS"), read)
 
 
-def _find(config: RedisConfig, key: bytes) -> tuple[str, int]:
+def _find(config: RedisConfig, key: bytes) -> Place:
     """Say where the server is that holds `key`."""
     if config.sentinels:
         return _sentinel_master(config)

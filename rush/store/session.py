@@ -259,6 +259,10 @@ class Session:
                 reply = self._reopen(tail)
             elif reply[0] == b"ended":
                 reply = self._revive(reply[1])
+            elif reply[0] == b"unknown":
+                log.warning("worker %s: the server has lost its registration; registering again", self.id)
+                self.held.clear()
+                reply = self._register()
         _, epoch, incarnation, held = reply
         store.epoch = epoch.decode()
         self._incarnation = incarnation

@@ -9,10 +9,10 @@ import msgspec
 
 from rush.config import RedisConfig
 from rush.errors import ConnectionFailed, RushError
-from rush.keys import META_PATTERN, Keys, check_id, network_of
+from rush.keys import Keys, check_id
 from rush.model import Ending, LoopSpec, Placement, StopKind, WorkerInfo, WorkerState
 from rush.store.channel import Readers
-from rush.store.scripts import Reply, script
+from rush.store.scripts import script
 
 PROTOCOL = 1
 OLDEST_SERVER = 7
@@ -329,16 +329,3 @@ class Store:
 def pack_condition(message: str) -> bytes:
     """Pack the condition of a task that rush itself fails."""
     return _pack({"message": message, "type": None, "traceback": None})
-
-
-def list_networks(config: RedisConfig) -> list[str]:
-    """Find the networks of a server by their epochs; in a cluster, those of every shard."""
-    readers = Readers(config, b"")
-    names: set[str] = set()
-    cursor: Reply = 0
-    while True:
-        cursor, keys = readers.ask("SCAN", cursor, "MATCH", META_PATTERN, "COUNT", 1000)
-        names.update(name for key in keys if (name := network_of(key.decode())) is not None)
-        if int(cursor) == 0:
-            readers.close()
-            return sorted(names)

@@ -14,7 +14,7 @@ import psutil
 from rush.config import RedisConfig, child_environment
 from rush.errors import RushError
 from rush.model import Ending, StopKind
-from rush.store import Beat
+from rush.store import Beat, Store
 from rush.supervisor.contact import Contact, Report
 
 _OFF = b"off\n"
@@ -60,7 +60,7 @@ class Heartbeat:
 
 
 def start_heartbeat(
-    config: RedisConfig, network_id: str, worker_id: str, incarnation: int, pid: int, period: float, expire: float
+    store: Store, worker_id: str, incarnation: int, pid: int, period: float, expire: float
 ) -> Heartbeat:
     """Start the process; it ends when `pid` does, or when its `Heartbeat` is closed."""
     process = subprocess.Popen(
@@ -71,7 +71,7 @@ def start_heartbeat(
     )
     if process.stdin is None:
         raise RushError("a heartbeat without a standard input")
-    start = [config.to_secret(), network_id, worker_id, incarnation, pid, period, expire]
+    start = [store.config.to_secret(), store.network_id, store.epoch, worker_id, incarnation, pid, period, expire]
     process.stdin.write(msgspec.msgpack.encode(start).hex().encode() + b"\n")
     process.stdin.flush()
     return Heartbeat(process)
@@ -81,16 +81,16 @@ class _Watch:
     """Beats for one process until that ends or the beat is called off."""
 
     def __init__(self, line: bytes) -> None:
-        secret, self._network, self._worker, self._incarnation, pid, self._period, self._expire = (
+        secret, network, epoch, self._worker, self._incarnation, pid, self._period, self._expire = (
             msgspec.msgpack.decode(bytes.fromhex(line.decode()))
         )
-        self._contact = Contact(RedisConfig.from_secret(secret), self._network, f"watch-{self._worker}")
+        self._contact = Contact(RedisConfig.from_secret(secret), network, f"watch-{self._worker}")
+        self._contact.store.epoch = epoch
         self._process: psutil.Process | None = None
         with contextlib.suppress(psutil.NoSuchProcess):
             self._process = psutil.Process(pid)
 
     def run(self) -> None:
-        self._contact.attempt(self._contact.store.learn_epoch)
         poller = select.poll()
         poller.register(0, select.POLLIN | select.POLLHUP)
         beat_at = 0.0

@@ -148,8 +148,7 @@ class RushWorker(Rush):
                 from rush.supervisor.watch import start_heartbeat
 
                 self._heartbeat = start_heartbeat(
-                    *(self._config, self._network_id, self._worker_id, incarnation),
-                    *(os.getpid(), self._period, self._expire),
+                    self._store, self._worker_id, incarnation, os.getpid(), self._period, self._expire
                 )
             else:
                 self._heartbeat.renew(incarnation)

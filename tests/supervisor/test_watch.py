@@ -72,7 +72,7 @@ def test_a_stopped_worker_keeps_its_heartbeat(byhand, network_id, config):
 
 def test_start_heartbeat_gives_the_process(network_id, config):
     worker = RushWorker(network_id, config, "other")
-    beat = start_heartbeat(config, network_id, "other", worker._session.incarnation, os.getpid(), 0.5, 1.5)
+    beat = start_heartbeat(worker._store, "other", worker._session.incarnation, os.getpid(), 0.5, 1.5)
     assert alive(beat.pid)
     beat.close()
     assert not alive(beat.pid)

@@ -8,12 +8,14 @@
 --   ARGV[1]        session
 --   ARGV[2]        epoch that the caller knows, or ''
 --   ARGV[3]        epoch to begin, if there is none
--- Returns {'open', epoch, incarnation, {key, running value, ...}}, {'gone', epoch or ''} or {'ended', record}.
+-- Returns {'open', epoch, incarnation, {key, running value, ...}}, {'gone', epoch or ''}, {'ended', record}, or
+-- {'unknown'} for a worker that is not registered: the server has lost that.
 -- include epoch
 local epoch = settle_epoch(KEYS[1], ARGV[2], ARGV[3])
 if not epoch then return {'gone', redis.call('HGET', KEYS[1], 'epoch') or ''} end
 local record = redis.call('HGET', KEYS[3], ARGV[1])
 if record then return {'ended', record} end
+if string.byte(ARGV[1]) ~= 126 and redis.call('HEXISTS', KEYS[2], ARGV[1]) == 0 then return {'unknown'} end
 local incarnation = redis.call('HINCRBY', KEYS[1], 'incarnation', 1)
 redis.call('HSET', KEYS[2], ARGV[1], incarnation)
 local held = {}
