@@ -24,6 +24,12 @@ def die_with_parent(parent: int) -> None:
         os._exit(1)
 
 
+def outlive_parent() -> None:
+    """Take back `die_with_parent` on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0)
+
+
 def offer_to_die_first() -> None:
     """When memory runs out, have the kernel take this loop rather than the processes that look after all loops."""
     with contextlib.suppress(OSError):

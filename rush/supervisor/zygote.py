@@ -20,7 +20,7 @@ from rush.codec import Codec
 from rush.supervisor.loop import Loop, load_loop, run_child
 from rush.supervisor.messages import tell
 from rush.supervisor.orders import Assignment
-from rush.supervisor.platform import die_with_parent, reap
+from rush.supervisor.platform import die_with_parent, outlive_parent, reap
 from rush.supervisor.slots import Slots
 
 _LEFT_TO_SUPERVISOR = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2, signal.SIGHUP)
@@ -69,14 +69,16 @@ def _main(
     code = 1
     try:
         os.setpgid(0, 0)
-        if sys.platform == "linux":  # elsewhere the end of `orders` tells
+        if sys.platform == "linux":  # elsewhere the end of `orders` tells, later
             die_with_parent(parent)
         _own_streams(stderr)
         for number in _LEFT_TO_SUPERVISOR:
             signal.signal(number, signal.SIG_IGN)
         nursery = _load(assignment, slots, news)
         if nursery is not None:
+            outlive_parent()  # by as long as it takes to end the loops with all that they have started
             _serve(nursery, orders)
+            nursery.end()
             code = 0
     except BaseException:  # noqa: BLE001 - the last word of a process
         traceback.print_exc()
@@ -138,6 +140,12 @@ class _Nursery:
             os.setpgid(pid, pid)
         self._children[pid] = index
         tell(self._news, "started", index=index, pid=pid)
+
+    def end(self) -> None:
+        """Kill the loops that are left, with all that they have started."""
+        for pid in self._children:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(pid, signal.SIGKILL)
 
     def reap(self) -> None:
         """Say which loops have ended, and how."""

@@ -37,6 +37,14 @@ def test_what_cannot_be_forked_is_spawned_and_ends_as_well(net, options):
     waits(lambda: not alive(row["pid"]), 5, "the end of the spawned loop")
 
 
+@pytest.mark.parametrize("options", [{}, {"fork": False}], ids=["forked", "spawned"])
+def test_a_supervisor_that_is_killed_takes_along_what_its_loops_have_started(net, options):
+    (worker,) = start(net, loops.with_child, **options)
+    child, loop = said(net).iloc[0]["child"], loop_of(net, worker)
+    os.kill(supervisor_of(net, worker), signal.SIGKILL)
+    waits(lambda: not alive(loop) and not alive(child), 5, "the end of the loop and its child")
+
+
 def test_a_forked_loop_leads_a_group_of_its_own(net):
     (worker,) = start(net, loops.tell_process)
     row = said(net).iloc[0]
