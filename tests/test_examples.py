@@ -11,6 +11,7 @@ EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 MOST_LINES = 100
 SHOWN = {
     "bayesian_optimisation": "accuracy",
+    "nice_backend": "key",
     "median_stopping": "epochs trained of",
     "random_search": "dtype: int64",
 }

@@ -1,11 +1,8 @@
 """Workers on this machine: one supervisor process for all workers of a start."""
 
 import contextlib
-import os
-import secrets
 import shlex
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,31 +10,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-import psutil
-
 from rush.backends import processes
 from rush.backends.base import Backend
 from rush.config import child_environment, node_name
 from rush.errors import BackendError
-from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
-
-_children: dict[int, "subprocess.Popen[bytes]"] = {}
-"""What this process has started: kept for as long as it lives, with the pipes by which workers are tied to it."""
-
-
-def _let_go_after_fork() -> None:
-    """Close a forked child's copies of the pipes, or the workers would outlive the manager that they are tied to."""
-    for process in _children.values():
-        if process.stdin is not None and not process.stdin.closed:
-            with contextlib.suppress(OSError):
-                os.close(process.stdin.fileno())
-        process.stdin = None
-        process.returncode = 0  # no child of this process
-    _children.clear()
-
-
-os.register_at_fork(after_in_child=_let_go_after_fork)
-
+from rush.model import Placement, PlacementStatus, WorkerCommand
 
 class Local(Backend):
     """Starts workers on this machine, in a session of their own: they survive Ctrl-C and the end of their manager.
@@ -85,19 +62,12 @@ class Local(Backend):
 
     def poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
         """Look at the processes; those on other hosts, or of an earlier boot, are unknown."""
-        return {placement.id: _status(placement) for placement in placements}
+        return {placement.id: processes.status_of(placement) for placement in placements}
 
     def stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
         """Send SIGTERM, by which a supervisor drains, or kill its whole tree."""
         for placement in placements:
-            process = processes.process_of(placement) if processes.is_here(placement) else None
-            if process is None:
-                continue
-            if kill:
-                processes.kill_tree(process)
-            else:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.send_signal(signal.SIGTERM)
+            processes.stop(placement, kill=kill)
 
     def preview(self, commands: Sequence[WorkerCommand]) -> str:
         """Give the command lines."""
@@ -127,33 +97,11 @@ class Local(Backend):
                 env=child_environment(self.environment),
                 start_new_session=True,
             )
-        _children[process.pid] = process
-        created, details = processes.identity(process.pid)
+        processes.adopt(process)
         if process.stdin is None:
             raise BackendError("a process without a standard input cannot be handed its secrets")
         with contextlib.suppress(BrokenPipeError):
             process.stdin.write(command.secret + b"\n")
         if not command.supervised:
             process.stdin.close()
-        return Placement(
-            backend=self.name,
-            id=secrets.token_hex(8),
-            worker_ids=command.worker_ids,
-            host=node_name(),
-            pid=process.pid,
-            boot_id=processes.boot_id(),
-            created=created,
-            stdout=str(out),
-            stderr=str(err),
-            details=details,
-        )
-
-
-def _status(placement: Placement) -> PlacementStatus:
-    status = processes.status_of(placement)
-    child = _children.get(placement.pid or 0)
-    if status.state is PlacementState.ENDED and child is not None:
-        code = child.poll()
-        if code is not None:
-            return PlacementStatus(PlacementState.ENDED, processes.exit_phrase(code))
-    return status
+        return processes.placement(self.name, command, process.pid, stdout=str(out), stderr=str(err))

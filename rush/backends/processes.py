@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import secrets
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -12,12 +14,29 @@ from pathlib import Path
 import psutil
 
 from rush.config import node_name
-from rush.model import Placement, PlacementState, PlacementStatus
+from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
 
 _SAME_START = 2.0
 _DYING = 5.0
 _START_FIELD = 19
 """Where a process's start time stands in ``/proc/PID/stat``, counted from what follows its name."""
+
+_children: dict[int, "subprocess.Popen[bytes]"] = {}
+"""What this process has started and `adopt` was told of, by process id."""
+
+
+def _let_go_after_fork() -> None:
+    """Close a forked child's copies of the pipes, or the workers would outlive the manager that they are tied to."""
+    for process in _children.values():
+        if process.stdin is not None and not process.stdin.closed:
+            with contextlib.suppress(OSError):
+                os.close(process.stdin.fileno())
+        process.stdin = None
+        process.returncode = 0  # no child of this process
+    _children.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 @cache
@@ -42,6 +61,25 @@ def identity(pid: int) -> tuple[float | None, Mapping[str, str]]:
     return created, {name: value for name, value in details.items() if value}
 
 
+def placement(
+    backend: str, command: WorkerCommand, pid: int, *, stdout: str | None = None, stderr: str | None = None
+) -> Placement:
+    """Give the placement of a command that runs as a process of this machine."""
+    created, details = identity(pid)
+    return Placement(
+        backend=backend,
+        id=secrets.token_hex(8),
+        worker_ids=command.worker_ids,
+        host=node_name(),
+        pid=pid,
+        boot_id=boot_id(),
+        created=created,
+        stdout=stdout,
+        stderr=stderr,
+        details=details,
+    )
+
+
 def is_here(placement: Placement) -> bool:
     """Say whether a placement's process can be seen from here."""
     same_host = placement.host == node_name() and placement.boot_id == boot_id() and placement.pid is not None
@@ -58,15 +96,23 @@ def process_of(placement: Placement) -> psutil.Process | None:
     return process if same else None
 
 
+def adopt(process: "subprocess.Popen[bytes]") -> None:
+    """Keep a process that was started here: for its exit code, and for the pipe by which it may be tied to this one."""
+    _children[process.pid] = process
+
+
 def status_of(placement: Placement) -> PlacementStatus:
     """Say what has become of a placement's process; what cannot be seen from here is unknown."""
     if not is_here(placement):
         return PlacementStatus(
             PlacementState.UNKNOWN, f"its process is on host {placement.host}, or of an earlier boot"
         )
-    if process_of(placement) is None:
-        return PlacementStatus(PlacementState.ENDED, f"process {placement.pid} has ended")
-    return PlacementStatus(PlacementState.RUNNING)
+    if process_of(placement) is not None:
+        return PlacementStatus(PlacementState.RUNNING)
+    child = _children.get(placement.pid or 0)
+    code = None if child is None else child.poll()
+    how = f"process {placement.pid} has ended" if code is None else exit_phrase(code)
+    return PlacementStatus(PlacementState.ENDED, how)
 
 
 def exit_phrase(code: int) -> str:
@@ -76,6 +122,18 @@ def exit_phrase(code: int) -> str:
     with contextlib.suppress(ValueError):
         return f"killed by signal {-code} ({signal.Signals(-code).name})"
     return f"killed by signal {-code}"
+
+
+def stop(placement: Placement, *, kill: bool) -> None:
+    """Have a placement's process drain, or kill its whole tree; one that has ended or is not here is left alone."""
+    process = process_of(placement) if is_here(placement) else None
+    if process is None:
+        return
+    if kill:
+        kill_tree(process)
+        return
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process.send_signal(signal.SIGTERM)
 
 
 def kill_tree(process: psutil.Process) -> None:
