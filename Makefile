@@ -13,7 +13,7 @@ SYSTEM_PACKAGES ?= $(SERVER_PACKAGES) $(SCHEDULER_PACKAGES) $(SSH_PACKAGES)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench chaos docs system style smoke clean
+.PHONY: demo test check bench bench-quick chaos docs system style smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rush demo
@@ -46,6 +46,10 @@ smoke: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+# The rows that have to stay what they are, each again where noise may have been the reason.
+bench-quick: $(VENV)/.dev
+	$(BIN)/python -m benchmarks --quick --check 1.5
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos $(CHAOS)

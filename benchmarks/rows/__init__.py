@@ -21,3 +21,6 @@ ROWS: dict[str, Row] = {
     "beats": starting.heartbeats,
     "compare": others.compare,
 }
+
+QUICK = ("finish", "pop", "push", "drain", "read", "wake", "import")
+"""Those that are done in a minute and hold on a machine that has other things to do."""

@@ -29,4 +29,4 @@ def _repeat(bench: Bench) -> tuple[float, float, float]:
     tasks = [XS] * A_CALL
     with bench.network() as net:
         net.push_tasks(tasks)
-        return beside(bench.ping, lambda: net.push_tasks(tasks), blocks=30, size=1)
+        return beside(bench.ping, lambda: net.push_tasks(tasks), blocks=30, size=1, undisturbed=bench.quick)

@@ -50,15 +50,17 @@ def fill(worker: RushWorker, n: int, inputs: int) -> None:
 
 
 def _cold(bench: Bench, net: Rush, n: int) -> Iterator[Figure]:
+    # On a machine with other things to do, the reader's own processor time is what can be told apart.
+    clock = time.process_time if bench.quick else time.perf_counter
     taken, served = [], []
     net.fetch_finished_tasks()
     for _ in range(bench.repeats):
         reader = Rush(net.network_id, net.config)
         reader.n_finished_tasks  # noqa: B018 - connects
         gc.collect()
-        busy, began = bench.server_seconds(), time.perf_counter()
+        busy, began = bench.server_seconds(), clock()
         _expect(reader.fetch_finished_tasks(), n)
-        taken.append((time.perf_counter() - began) / n * 1e6)
+        taken.append((clock() - began) / n * 1e6)
         served.append((bench.server_seconds() - busy) / n * 1e6)
         del reader
     goal = Goal(3.5 if n == SIZES[-1] else 3.0)
@@ -71,7 +73,14 @@ def _warm(bench: Bench, worker: RushWorker, n: int, inputs: int = 2) -> Figure:
     reader = Rush(worker.network_id, worker.config)
     times = _with_one_new_row(bench, worker, reader.fetch_finished_tasks, inputs)
     what = f"one new row on a warm cache of {n:,}" + (f", {inputs} inputs a task" if inputs == WIDE else "")
-    return Figure("read", what, "ms", times, Goal(3.0 if inputs == WIDE else 0.5), ping=bench.ping.microseconds())
+    return Figure(
+        "read",
+        what,
+        "ms",
+        times,
+        Goal(3.0 if inputs == WIDE else 0.5),
+        ping=bench.ping.microseconds(),
+    )
 
 
 def _states(bench: Bench, worker: RushWorker, n: int) -> Figure:

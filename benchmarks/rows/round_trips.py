@@ -47,7 +47,15 @@ def _measure(
                 with bench.network() as net:
                     measured.append(_repeat(bench, net, prepare, blocks))
         times, pings, ratios = zip(*measured, strict=True)
-        yield Figure(row, f"{what}, one task, client and server on {cores}", "us", times, goal, ratios, min(pings))
+        yield Figure(
+            row,
+            f"{what}, one task, client and server on {cores}",
+            "us",
+            times,
+            goal,
+            ratios,
+            min(pings),
+        )
 
 
 def _repeat(
@@ -58,7 +66,7 @@ def _repeat(
         step = prepare(worker, (blocks + warm_up) * SIZE)
         for _ in range(warm_up * SIZE):
             step()
-        measured = beside(bench.ping, step, blocks=blocks)
+        measured = beside(bench.ping, step, blocks=blocks, undisturbed=bench.quick)
         if (n := worker.n_finished_tasks) != (blocks + warm_up) * SIZE:
             raise RuntimeError(f"{n} tasks were finished, not {(blocks + warm_up) * SIZE}")
     return measured
