@@ -29,6 +29,11 @@ def render(template: str, values: Mapping[str, str]) -> str:
     return _HOLE.sub(lambda match: values[match.group(1)], template)
 
 
+def is_path(name: str) -> bool:
+    """Say whether a template is meant by its path, not by its name."""
+    return "/" in name or name.endswith(".sh")
+
+
 def load_template(name: str) -> str:
     """Read a template: one of rush's by name, or a file of the user's by path.
 
@@ -38,10 +43,10 @@ def load_template(name: str) -> str:
         There is none; the message has the near matches.
     """
     folder = files("rush.templates")
-    if "/" in name or name.endswith(".sh"):
-        path = Path(name)
+    if is_path(name):
+        path = Path(name).expanduser()
         if not path.is_file():
-            raise ConfigError(f"no template at {name!r}")
+            raise ConfigError(f"no template at {name!r}; those to start from are in {folder}")
         return path.read_text()
     known = sorted(entry.name.removesuffix(".sh") for entry in folder.iterdir() if entry.name.endswith(".sh"))
     if name not in known:

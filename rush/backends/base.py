@@ -4,6 +4,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
+from rush.errors import BackendError
 from rush.model import Placement, PlacementStatus, WorkerCommand
 
 
@@ -32,6 +33,28 @@ class Backend(abc.ABC):
         """Give a backend that asks for as little as it can in the same place, for one short command; by default this one."""
         return self
 
+    def with_words(self, words: Sequence[str]) -> "Backend":
+        """Give a backend that submits with these options of its job system as well, untouched.
+
+        Raises
+        ------
+        BackendError
+            It submits no jobs: the default.
+        """
+        if words:
+            raise BackendError(f"backend {self.name!r} submits no jobs, so it takes no options for them: {' '.join(words)}")
+        return self
+
+    def check(self) -> Mapping[str, str]:
+        """Look whether it can be used from here, and give what there is to know; by default there is nothing to look at.
+
+        Raises
+        ------
+        BackendError
+            It cannot be used; the message says why.
+        """
+        return {}
+
     @abc.abstractmethod
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Place the commands.
@@ -54,6 +77,16 @@ class Backend(abc.ABC):
     @abc.abstractmethod
     def preview(self, commands: Sequence[WorkerCommand]) -> str:
         """Show what would be run: the command line or the job script. No secret stands in it."""
+
+    def hand_script(self, network_id: str, arguments: Sequence[str]) -> str:  # noqa: ARG002 - job systems use them
+        """Give a job script that runs the interpreter with these arguments, to be edited and submitted by hand.
+
+        Raises
+        ------
+        BackendError
+            It submits no jobs: the default.
+        """
+        raise BackendError(f"backend {self.name!r} submits no jobs, so it has no job script; 'worker' is for any host")
 
     @abc.abstractmethod
     def tail(self, placement: Placement, lines: int = 50) -> str:

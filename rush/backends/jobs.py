@@ -5,6 +5,7 @@ import dataclasses
 import getpass
 import json
 import secrets
+import shlex
 import time as clock
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -99,6 +100,10 @@ class JobSystem(Backend):
         """Ask for one core and five minutes."""
         return dataclasses.replace(self, workers_per_job=1, cpus=1, memory=None, time=5)
 
+    def with_words(self, words: Sequence[str]) -> Backend:
+        """Add words to `extra`."""
+        return dataclasses.replace(self, extra=[*self._extra_words(), *words]) if words else self
+
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Submit the commands, many as job arrays; at submit limits they are held back and tried again."""
         if not commands:
@@ -130,13 +135,22 @@ class JobSystem(Backend):
         """Give the last lines of a job's stderr."""
         return tail_of(placement.stderr, lines)
 
+    def hand_script(self, network_id: str, arguments: Sequence[str]) -> str:
+        """Give a job script that runs one command, to be edited and submitted by hand."""
+        command = f"{job_scripts.python_command(self.python)} {shlex.join(arguments)}"
+        return self._hand_script(network_id, command)
+
     def clear(self, placements: Sequence[Placement]) -> None:
         """Remove the folders of jobs."""
         job_scripts.remove_folders({placement.details.get("folder", "") for placement in placements})
 
     @abc.abstractmethod
-    def hand_script(self, network_id: str, command: str) -> str:
-        """Give a job script that runs one command, to be edited and submitted by hand."""
+    def _hand_script(self, network_id: str, command: str) -> str:
+        """Fill in the template for a job without a folder that runs one command."""
+
+    @abc.abstractmethod
+    def _extra_words(self) -> list[str]:
+        """Give `extra` as words, however it was given."""
 
     @abc.abstractmethod
     def _nodes(self) -> set[str]:

@@ -67,10 +67,10 @@ class PBS(JobSystem):
             _qdel(left[first : first + 100])
         self._look_again()
 
-    def hand_script(self, network_id: str, command: str) -> str:
-        """Give a job script that runs one command, to be edited and submitted by hand."""
+    def _hand_script(self, network_id: str, command: str) -> str:
         options = pbs_scripts.options(self._wanted, self._dialect_or_openpbs(), "")
-        return self._filled(network_id, options, "", command)
+        words = pbs_scripts.words_of(self._wanted)
+        return self._filled(network_id, [*options, *([words] if words else [])], "", command)
 
     @property
     def _wanted(self) -> pbs_scripts.Wanted:
@@ -84,6 +84,19 @@ class PBS(JobSystem):
             constraint=self.constraint,
             extra=self.extra,
         )
+
+    def _extra_words(self) -> list[str]:
+        return pbs_scripts.words_of(self._wanted) or [w for option in pbs_scripts.extra_of(self._wanted) for w in option]
+
+    def check(self) -> Mapping[str, str]:
+        """Ask PBS for its dialect and queues, and fill in the job script."""
+        dialect = self._server.dialect()
+        self.preview([])
+        queues = pbs_states.queues(dialect)
+        if self.queue is not None and queues and self.queue not in queues:
+            raise BackendError(unknown_name("queue", self.queue, queues))
+        listed = ", ".join(f"{name} ({said})" for name, said in queues.items())
+        return {"dialect": dialect.value, **({"queues": listed} if listed else {})}
 
     def _dialect_or_openpbs(self) -> Dialect:
         try:

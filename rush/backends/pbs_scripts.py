@@ -33,11 +33,13 @@ def options(wanted: Wanted, dialect: Dialect, log: str, count: int = 1) -> list[
     found += [["-j", "oe"], ["-r", "n"], *(["-l", text] for text in _resources(wanted, dialect))]
     if count > 1:
         found.append(["-J", f"0-{count - 1}"])
-    if isinstance(wanted.extra, Mapping):
-        found += [
-            _named(name, value) for name, value in wanted.extra.items() if value is not None and value is not False
-        ]
-    return found
+    return found + extra_of(wanted)
+
+
+def extra_of(wanted: Wanted) -> list[list[str]]:
+    """Give the options that a user named, each as its words."""
+    named = wanted.extra.items() if isinstance(wanted.extra, Mapping) else ()
+    return [_named(name, value) for name, value in named if value is not None and value is not False]
 
 
 def words_of(wanted: Wanted) -> list[str]:

@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from rush.backends import job_programs
+from rush.backends import job_programs, slurm_states
 from rush.backends.processes import exit_phrase
 from rush.errors import BackendError
 from rush.model import PlacementState, PlacementStatus
@@ -53,6 +53,33 @@ def find_dialect() -> Dialect | None:
     if "unknown option" in text or shutil.which("sbatch") is not None:
         return Dialect.WRAPPER
     return Dialect.TORQUE
+
+
+def queues(dialect: Dialect) -> dict[str, str]:
+    """Give the queues, and a few words on each; none where PBS does not list them in a form to be read.
+
+    Raises
+    ------
+    BackendError
+        PBS does not answer.
+    """
+    if dialect is Dialect.WRAPPER:
+        return slurm_states.read_partitions(job_programs.run(slurm_states.PARTITIONS).stdout)
+    words = ["-Q", "-f", "-F", "json"] if dialect is Dialect.OPENPBS else ["-Q"]
+    answer = job_programs.run(["qstat", *words])
+    if answer.returncode:
+        raise BackendError(f"PBS does not answer: {answer.stderr.strip()}")
+    return read_queues(answer.stdout) if dialect is Dialect.OPENPBS else {}
+
+
+def read_queues(output: str) -> dict[str, str]:
+    """Read ``qstat -Q -f -F json``."""
+    try:
+        found = json.loads(output).get("Queue", {})
+    except ValueError as error:
+        raise BackendError(f"qstat printed something else than JSON: {output[:200]!r}") from error
+    words = {("True", "True"): "open", ("True", "False"): "takes jobs, runs none"}
+    return {name: words.get((queue.get("enabled"), queue.get("started")), "closed") for name, queue in found.items()}
 
 
 def ask(job_ids: Iterable[str], dialect: Dialect) -> dict[str, JobRow]:

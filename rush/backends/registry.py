@@ -55,7 +55,7 @@ def find_backend(backend: "str | Backend", profiles: Mapping[str, Mapping[str, A
     MissingDependency
         Its library is not installed; the message has the command that installs it.
     ConfigError
-        A profile has an option that its backend does not know.
+        A profile has an option that its backend does not know, or refuses.
     """
     if isinstance(backend, Backend):
         return backend
@@ -97,9 +97,15 @@ def load_backend(load: Callable[[], Any], name: str) -> Any:
 
 def _from_profile(name: str, options: Mapping[str, Any]) -> Backend:
     rest = dict(options)
-    kind = backend_class(str(rest.pop("backend", "")))
+    try:
+        kind = backend_class(str(rest.pop("backend", "")))
+    except BackendNotFound as error:
+        raise BackendNotFound(f"profile {name!r}: {error}") from None
     known = [p for p in inspect.signature(kind).parameters if p != "self"]
     for option in rest:
         if option not in known:
             raise ConfigError(f"profile {name!r}: {unknown_name(f'option of backend {kind.name!r}', option, known)}")
-    return kind(**rest)
+    try:
+        return kind(**rest)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"profile {name!r}: {error}") from error

@@ -18,6 +18,7 @@ from rush.backends.jobs import JobSystem
 from rush.config import job_leftovers
 from rush.errors import BackendError, LimitReached
 from rush.model import Placement, PlacementState, PlacementStatus
+from rush.spelling import unknown_name
 from rush.template import load_template, render
 
 _INDEX = "${SLURM_ARRAY_TASK_ID:-0}"
@@ -73,10 +74,11 @@ class Slurm(JobSystem):
         kept = [line for line in text.splitlines() if line.startswith("#SBATCH") and "--signal=USR2@90" not in line]
         return "\n".join(kept)
 
-    def hand_script(self, network_id: str, command: str) -> str:
-        """Give a job script that runs one command, to be edited and submitted by hand."""
+    def _hand_script(self, network_id: str, command: str) -> str:
         options = self.options(network_id, Path("/FOLDER")).splitlines()
-        return self._filled(network_id, "\n".join(line for line in options if "/FOLDER" not in line), command)
+        kept = [line for line in options if "/FOLDER" not in line]
+        words = [f"#SBATCH {shlex.join(self._words)}"] if self._words else []
+        return self._filled(network_id, "\n".join(kept + words), command)
 
     @property
     def _parameters(self) -> dict[str, Any]:
@@ -98,6 +100,25 @@ class Slurm(JobSystem):
     @property
     def _words(self) -> list[str]:
         return [] if isinstance(self.extra, Mapping) else [str(word) for word in self.extra]
+
+    def _extra_words(self) -> list[str]:
+        named = _stated(self.extra) if isinstance(self.extra, Mapping) else {}
+        spelled = {f"--{name.replace('_', '-')}": value for name, value in named.items()}
+        return [name if value is True else f"{name}={value}" for name, value in spelled.items()] or self._words
+
+    def check(self) -> Mapping[str, str]:
+        """Ask Slurm for its name and partitions, and fill in the job script."""
+        site = self._states.site()
+        self.preview([])
+        partitions = slurm_states.read_partitions(job_programs.run(slurm_states.PARTITIONS).stdout)
+        for name in (self.partition or "").split(",") if self.partition else ():
+            if name not in partitions:
+                raise BackendError(unknown_name("partition", name, partitions))
+        return {
+            "cluster": site.cluster,
+            "partitions": ", ".join(f"{name} ({said})" for name, said in partitions.items()),
+            "largest array": str(site.largest_array),
+        }
 
     def _nodes(self) -> set[str]:
         return hosts.slurm_nodes(self.partition)
@@ -262,7 +283,11 @@ class _States:
 def _additional(named: Mapping[str, Any]) -> dict[str, Any]:
     """Give sbatch options; a job that Slurm requeues by itself would start workers anew under ids that have ended."""
     options: dict[str, Any] = {} if "requeue" in named else {"no-requeue": True}
-    return options | {name: value for name, value in named.items() if value is not None and value is not False}
+    return options | _stated(named)
+
+
+def _stated(named: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in named.items() if value is not None and value is not False}
 
 
 def _parts(ids: Sequence[str | None], size: int) -> list[list[str]]:

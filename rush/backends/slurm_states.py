@@ -34,6 +34,19 @@ class JobRow:
     exit_code: str = ""
 
 
+PARTITIONS = ("sinfo", "--noheader", "--format=%R|%a|%D|%l")
+
+
+def read_partitions(output: str) -> dict[str, str]:
+    """Read what `PARTITIONS` asks: the partitions, and a few words on each."""
+    found: dict[str, list[str]] = {}
+    for line in output.splitlines():
+        name, state, nodes, limit = f"{line.strip()}|||".split("|")[:4]
+        found.setdefault(name, [state, "0", limit])
+        found[name][1] = str(int(found[name][1]) + int(nodes or 0))
+    return {name: f"{state}, nodes {nodes}, limit {limit}" for name, (state, nodes, limit) in found.items() if name}
+
+
 def squeue_command(user: str) -> list[str]:
     """Ask for all jobs of a user at once: an unknown id among many would make squeue fail."""
     return ["squeue", "--noheader", "--array", "--states=all", f"--user={user}", "--format=%i|%T|%r|%N"]

@@ -1,4 +1,4 @@
-"""Which server a command speaks to: the one named, else the one configured, else the one that was started."""
+"""What commands have in common: the server that they speak to, and the arguments by which things are named."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +11,16 @@ if TYPE_CHECKING:
 
 Url = Annotated[
     str | None, typer.Option("--url", help="The server; default: RUSH_URL, REDIS_URL, rush.toml, your private server.")
+]
+
+NetworkId = Annotated[str, typer.Argument(metavar="NETWORK")]
+WorkerIds = Annotated[list[str] | None, typer.Argument(metavar="[WORKER]...", help="Default: all.")]
+LoopId = Annotated[
+    str | None,
+    typer.Option("--loop", metavar="ID", help="A loop that the network holds. Default: the one stored last."),
+]
+Words = Annotated[
+    list[str] | None, typer.Argument(metavar="[-- OPTIONS]", help="Options of the job system, untouched.")
 ]
 
 

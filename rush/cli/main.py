@@ -14,10 +14,12 @@ from rush.cli.output import say
 from rush.errors import RushError
 
 NOUNS = {
+    "backend": "List, show and check backends and profiles.",
     "demo": "Tune a real model on real data with four workers on this machine.",
     "network": "List, show and reset networks.",
+    "script": "Show a script or job script that starts a worker of a network.",
     "server": "Start, stop, find and check your private server.",
-    "worker": "Run, list and stop workers, and read their logs.",
+    "worker": "Start, run, list and stop workers, and read their logs.",
 }
 """Each is a module of this package with a typer app named ``app``."""
 

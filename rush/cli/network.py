@@ -1,46 +1,38 @@
 """``rush network``: the networks of a server."""
 
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
-from rush.cli.connection import Url, connected, known_network
+from rush.cli.connection import NetworkId, Url, connected, known_network
 from rush.cli.output import WORKER_COLUMNS, Format, Output, listing, show, table
+from rush.cli.worker import worker_rows
+
+if TYPE_CHECKING:
+    from rush.config import RedisConfig
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List, show and reset networks.")
-
-NetworkId = Annotated[str, typer.Argument(metavar="NETWORK")]
 
 
 @app.command("list")
 def list_(url: Url = None, output: Output = Format.TEXT) -> None:
     """List the networks of the server, with their tasks and workers."""
-    from rush.store import Store, list_networks
+    from rush.store import list_networks
 
     config = connected(url)
-    rows = []
-    for name in list_networks(config):
-        store = Store(config, name)
-        try:
-            rows.append({"network": name, **asdict(store.counts())})
-        finally:
-            store.close()
+    rows = [{"network": name, **_counts(config, name)} for name in list_networks(config)]
     show(rows, table(rows, list(rows[0])) if rows else "no networks", output)
 
 
 @app.command("show")
 def show_(network: NetworkId, url: Url = None, output: Output = Format.TEXT) -> None:
     """Show a network: its tasks by state, and its workers."""
-    from rush.store import Store
+    from rush.manager import Rush
 
     config = connected(url)
     known_network(config, network)
-    store = Store(config, network)
-    try:
-        counts, workers = asdict(store.counts()), [asdict(worker) for worker in store.workers()]
-    finally:
-        store.close()
+    counts, workers = _counts(config, network), worker_rows(Rush(network, config))
     text = listing({"network": network, **counts})
     if workers:
         text += "\n\n" + table(workers, WORKER_COLUMNS)
@@ -56,3 +48,13 @@ def reset(network: NetworkId, url: Url = None, output: Output = Format.TEXT) -> 
     known_network(config, network)
     Rush(network, config).reset()
     show({"reset": network}, f"network {network} is reset", output)
+
+
+def _counts(config: "RedisConfig", network: str) -> dict[str, int]:
+    from rush.store import Store
+
+    store = Store(config, network)
+    try:
+        return asdict(store.counts())
+    finally:
+        store.close()

@@ -1,18 +1,55 @@
-"""``rush worker``: run workers, and look after those of a network."""
+"""``rush worker``: start and run workers, and look after those of a network."""
 
 import sys
-from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rush.cli.connection import Url, connected, known_network
+from rush.cli.connection import LoopId, NetworkId, Url, Words, WorkerIds, connected, known_network
 from rush.cli.output import WORKER_COLUMNS, Format, Output, show, table
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Run, list and stop workers, and read their logs.")
+if TYPE_CHECKING:
+    import pandas as pd
 
-NetworkId = Annotated[str, typer.Argument(metavar="NETWORK")]
-WorkerIds = Annotated[list[str] | None, typer.Argument(metavar="[WORKER]...", help="Default: all.")]
+    from rush.manager import Rush
+
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Start, run, list and stop workers, and read their logs."
+)
+
+
+@app.command()
+def start(
+    network: NetworkId,
+    words: Words = None,
+    backend: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A backend or profile. Default: the one of the settings, else local."),
+    ] = None,
+    n_workers: Annotated[
+        int | None, typer.Option("--n-workers", "-n", min=1, help="Default: that of the settings, else 1.")
+    ] = None,
+    loop: LoopId = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be run or submitted.")] = False,
+    url: Url = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Start more workers with a loop that the network holds; they outlive this command.
+
+    Options of the job system go after --, as in: rush worker start mynetwork --backend slurm -- --partition=cpu
+    """
+    from rush.backends import find_backend
+    from rush.manager.placing import preview_stored, start_stored
+    from rush.plan import setting
+
+    net = _network(network, url)
+    chosen = find_backend(setting("backend", backend, "local")).with_words(words or ())
+    if dry_run:
+        preview = preview_stored(net, chosen, n_workers, loop)
+        show({"preview": preview}, preview, output)
+        return
+    started = start_stored(net, chosen, n_workers, loop)
+    show({"started": started}, "started: " + ", ".join(started), output)
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
@@ -25,16 +62,8 @@ def run(arguments: Annotated[list[str] | None, typer.Argument(metavar="OPTIONS")
 
 @app.command("list")
 def list_(network: NetworkId, url: Url = None, output: Output = Format.TEXT) -> None:
-    """List the workers of a network."""
-    from rush.store import Store
-
-    config = connected(url)
-    known_network(config, network)
-    store = Store(config, network)
-    try:
-        rows = [asdict(worker) for worker in store.workers()]
-    finally:
-        store.close()
+    """List the workers of a network, also those whose jobs still wait."""
+    rows = worker_rows(_network(network, url))
     show(rows, table(rows, WORKER_COLUMNS) if rows else "no workers", output)
 
 
@@ -46,26 +75,57 @@ def stop(
     url: Url = None,
     output: Output = Format.TEXT,
 ) -> None:
-    """Stop workers of a network; the tasks they run may end first."""
-    from rush.manager import Rush
-
-    config = connected(url)
-    known_network(config, network)
-    net = Rush(network, config)
-    stopped = list(workers or net.running_worker_ids)
-    net.stop_workers("kill" if kill else "terminate", stopped)
+    """Stop workers of a network, and take back jobs that still wait; the tasks they run may end first."""
+    net = _network(network, url)
+    before = {str(row["worker_id"]) for row in worker_rows(net) if row["state"] in {"running", "pending"}}
+    net.stop_workers("kill" if kill else "terminate", workers or None)
+    stopped = sorted(before & set(workers) if workers else before)
     show({"stopped": stopped}, "told to stop: " + (", ".join(stopped) or "no worker"), output)
 
 
 @app.command()
-def logs(network: NetworkId, workers: WorkerIds = None, url: Url = None, output: Output = Format.TEXT) -> None:
+def logs(
+    network: NetworkId,
+    workers: WorkerIds = None,
+    stderr: Annotated[
+        bool, typer.Option("--stderr", help="The last lines of what their jobs and supervisors wrote.")
+    ] = False,
+    url: Url = None,
+    output: Output = Format.TEXT,
+) -> None:
     """Show what the workers of a network logged to the server."""
-    import json
+    net = _network(network, url)
+    if stderr:
+        _show_stderr(net, workers, output)
+        return
+    rows = _plain_rows(net.read_log(workers or None))
+    show(rows, table(rows, list(rows[0])) if rows else "no log records", output)
 
+
+def worker_rows(net: "Rush") -> list[dict[str, object]]:
+    """Give one row for each worker, those included that were placed but have not registered."""
+    return _plain_rows(net.worker_info)
+
+
+def _network(network: str, url: str | None) -> "Rush":
     from rush.manager import Rush
 
     config = connected(url)
     known_network(config, network)
-    frame = Rush(network, config).read_log(workers or None)
-    rows = json.loads(frame.to_json(orient="records", date_format="iso"))
-    show(rows, table(rows, list(frame.columns)) if rows else "no log records", output)
+    return Rush(network, config)
+
+
+def _plain_rows(frame: "pd.DataFrame") -> list[dict[str, object]]:
+    import json
+
+    rows: list[dict[str, object]] = json.loads(frame.to_json(orient="records", date_format="iso"))
+    return rows
+
+
+def _show_stderr(net: "Rush", workers: list[str] | None, output: Format) -> None:
+    from rush.manager.watching import tails
+
+    found = [(placement, tail) for placement, tail in tails(net) if not workers or {*workers} & {*placement.worker_ids}]
+    text = "\n".join(f"==> {place.stderr} ({', '.join(place.worker_ids)})\n{tail.rstrip()}" for place, tail in found)
+    rows = [{"workers": place.worker_ids, "stderr": place.stderr, "tail": tail} for place, tail in found]
+    show(rows, text or "no supervisors", output)

@@ -13,6 +13,7 @@ from rush.config.connection import RedisConfig
 from rush.config.environment import environment_config, variable
 from rush.errors import ConfigError
 from rush.spelling import unknown_name
+from rush.template import is_path
 
 log = logging.getLogger(__name__)
 
@@ -140,6 +141,9 @@ def _profiles(value: object, path: Path) -> dict[str, dict[str, Any]]:
     for name, profile in value.items():
         if not isinstance(profile, dict) or not isinstance(profile.get("backend"), str):
             raise ConfigError(f'{path}: profile {name!r} must be a table with a backend, as in backend = "slurm"')
+        template = profile.get("template")
+        if isinstance(template, str) and is_path(template):
+            profile["template"] = str(path.parent / Path(template).expanduser())
     return value
 
 

@@ -6,9 +6,8 @@ from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rush.backends import Backend, Local, find_backend
-from rush.errors import BackendError
 from rush.keys import check_id
-from rush.manager import arguments, watching
+from rush.manager import arguments, placing, watching
 from rush.manager.loops import (
     LoopOptions,
     bind_loop,
@@ -16,11 +15,10 @@ from rush.manager.loops import (
     make_spec,
     new_loop_id,
     options_among,
-    worker_arguments,
 )
 from rush.manager.reading import TaskReader
-from rush.model import Placement, StopKind, WorkerCommand
-from rush.names import new_worker_id
+from rush.manager.scripts import forget_secrets, worker_script
+from rush.model import Placement, StopKind
 from rush.plan import check_count, setting
 from rush.store.session import new_epoch
 
@@ -188,7 +186,8 @@ class Rush(TaskReader):
         Parameters
         ----------
         template
-            Name of a template ("worker", "slurm", "pbs") or path of one's own.
+            "worker" for any host, or the path of a template of one's own; "slurm", "pbs" or the name of a profile for a
+            job script, to be edited and submitted by hand.
         loop_args, **kwargs
             Options of `start_workers` and arguments of the loop.
 
@@ -262,6 +261,8 @@ class Rush(TaskReader):
     def reset(self, workers: bool = True) -> Self:  # noqa: FBT001, FBT002 - the manual's signature
         """Stop the workers and delete everything that is stored under the network, in one step for a reader.
 
+        What the workers have written stays on disk.
+
         Parameters
         ----------
         workers
@@ -274,6 +275,7 @@ class Rush(TaskReader):
         self._session.forget_network()
         self._finished.reset()
         if workers:
+            forget_secrets(self._network_id)
             self._store.epoch = ""
             self._printed = 0
             self._started.clear()
@@ -359,24 +361,10 @@ class Rush(TaskReader):
         *,
         supervised: bool,
     ) -> list[str]:
-        count = setting("n_workers", n_workers, 1)
-        check_count(count, "n_workers")
+        count = placing.worker_count(n_workers)
         self._check_reach(backend)
         loop_id = self._store_loop(loop, options, backend.name, backend.gpus_per_worker)
-        names = [new_worker_id() for _ in range(count)]
-        commands, first = [], 0
-        for share in backend.shares(count):
-            ids = tuple(names[first : first + share])
-            words = worker_arguments(self._network_id, loop_id, ids, supervised=supervised)
-            commands.append(WorkerCommand(self._network_id, ids, words, self._secret(), supervised=supervised))
-            first += share
-        try:
-            placed = backend.start(commands)
-        except BackendError as error:
-            self._remember(error.placements, backend)
-            raise
-        self._remember(placed, backend)
-        return names
+        return placing.place(self, placing.commands_for(self, loop_id, count, backend, supervised=supervised), backend)
 
     def _check_reach(self, backend: Backend) -> None:
         """Refuse a server that only this host reaches to workers elsewhere."""
@@ -402,8 +390,6 @@ class Rush(TaskReader):
         return loop_id
 
     def _script(self, loop: Callable[..., Any], template: str, options: LoopOptions) -> str:
-        from rush.manager.scripts import worker_script
-
         return worker_script(self, loop, template, options)
 
     def _has_pending_workers(self) -> bool:

@@ -271,3 +271,9 @@ def worker_table(net: "Rush") -> "pd.DataFrame":
             rows.append((worker, None, placement.host, None, state.value, reason, placement.backend))
     table = pd.DataFrame(rows, columns=list(COLUMNS))
     return table.astype({"pid": "Int64", "heartbeat": "boolean"})
+
+
+def tails(net: "Rush") -> list[tuple[Placement, str]]:
+    """Give all placements, each with the last lines of its supervisor's stderr."""
+    found = [(placement, net._backend_of(placement)) for placement in net._store.placements()]
+    return [(placement, "" if backend is None else backend.tail(placement)) for placement, backend in found]

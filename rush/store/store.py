@@ -142,6 +142,19 @@ class Store:
         self._put(self.keys.loops, {loop_id: _pack(spec)})
         self._put(self.keys.meta, {"last_loop": loop_id})
 
+    def loop_id(self, loop_id: str | None = None) -> str:
+        """Give the id of a worker loop, by default of the one stored last.
+
+        Raises
+        ------
+        KeyError
+            There is none.
+        """
+        name = loop_id or (self.readers.ask("HGET", self.keys.meta, "last_loop") or b"").decode()
+        if not self.readers.ask("HEXISTS", self.keys.loops, name):
+            raise self._no_loop(loop_id)
+        return name
+
     def read_loop(self, loop_id: str | None = None) -> LoopSpec:
         """Read a worker loop, by default the one stored last, and learn the network's epoch.
 
@@ -154,12 +167,13 @@ class Store:
         name = loop_id or (last or b"").decode()
         packed = self.readers.ask("HGET", self.keys.loops, name)
         if epoch is None or packed is None:
-            named = f"no worker loop {loop_id!r}" if loop_id else "no worker loop"
-            raise KeyError(
-                f"{named} is stored for network {self.network_id!r}; start_workers and worker_script store one"
-            )
+            raise self._no_loop(loop_id)
         self.epoch = epoch.decode()
         return msgspec.msgpack.decode(packed, type=LoopSpec)
+
+    def _no_loop(self, loop_id: str | None) -> KeyError:
+        named = f"no worker loop {loop_id!r}" if loop_id else "no worker loop"
+        return KeyError(f"{named} is stored for network {self.network_id!r}; start_workers and worker_script store one")
 
     def put_placements(self, placements: Iterable[Placement]) -> None:
         """Store where workers were put."""

@@ -7,23 +7,7 @@ import sys
 
 import pytest
 
-from rush.cli.main import main
 from rush.cli.output import Format, listing, show, table
-from rush.server import stop_server
-
-
-@pytest.fixture
-def rush(capsys):
-    """Run a command in this process: exit code, standard output, standard error."""
-
-    def run(*arguments):
-        with pytest.raises(SystemExit) as ended:
-            main(arguments)
-        out, err = capsys.readouterr()
-        return ended.value.code or 0, out, err
-
-    yield run
-    stop_server()
 
 
 def test_help_loads_neither_redis_nor_pandas():

@@ -1,0 +1,94 @@
+"""Placing workers: finished command lines for a backend, for a loop that was just stored or long ago."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rush.backends import Backend
+from rush.errors import BackendError, RushError
+from rush.manager.loops import new_loop_id, worker_arguments
+from rush.model import WorkerCommand
+from rush.names import new_worker_id
+from rush.plan import check_count, setting
+
+if TYPE_CHECKING:
+    from rush.manager.rush import Rush
+
+
+def commands_for(
+    net: "Rush", loop_id: str, count: int, backend: Backend, *, supervised: bool = False
+) -> list[WorkerCommand]:
+    """Make the command lines for `count` workers of a stored loop, as many to a supervisor as the backend wants."""
+    commands = []
+    for share in backend.shares(count):
+        ids = tuple(new_worker_id() for _ in range(share))
+        words = worker_arguments(net.network_id, loop_id, ids, supervised=supervised)
+        commands.append(WorkerCommand(net.network_id, ids, words, net._secret(), supervised=supervised))
+    return commands
+
+
+def place(net: "Rush", commands: list[WorkerCommand], backend: Backend) -> list[str]:
+    """Have a backend place the commands, and store where; give the ids of the workers.
+
+    Raises
+    ------
+    BackendError
+        Some could not be placed; the others run, and are stored, too.
+    """
+    try:
+        placed = backend.start(commands)
+    except BackendError as error:
+        net._remember(error.placements, backend)
+        raise
+    net._remember(placed, backend)
+    return [worker for command in commands for worker in command.worker_ids]
+
+
+def start_stored(net: "Rush", backend: Backend, n_workers: int | None, loop_id: str | None) -> list[str]:
+    """Start workers of a loop that the network holds, by default the one stored last; give their ids.
+
+    Raises
+    ------
+    RushError
+        The network holds no such loop.
+    """
+    count = worker_count(n_workers)
+    net._check_reach(backend)
+    return place(net, commands_for(net, _stored_for(net, backend, loop_id), count, backend), backend)
+
+
+def preview_stored(net: "Rush", backend: Backend, n_workers: int | None, loop_id: str | None) -> str:
+    """Show what `start_stored` would have the backend run; nothing is started or stored."""
+    return backend.preview(commands_for(net, stored_loop(net, loop_id), worker_count(n_workers), backend))
+
+
+def stored_loop(net: "Rush", loop_id: str | None) -> str:
+    """Give the id of a loop that the network holds, by default the one stored last.
+
+    Raises
+    ------
+    RushError
+        There is none.
+    """
+    try:
+        return net._store.loop_id(loop_id)
+    except KeyError as error:
+        raise RushError(error.args[0]) from None
+
+
+def worker_count(n_workers: int | None) -> int:
+    """Give how many workers to start: as asked, else as planned, else one."""
+    count: int = setting("n_workers", n_workers, 1)
+    check_count(count, "n_workers")
+    return count
+
+
+def _stored_for(net: "Rush", backend: Backend, loop_id: str | None) -> str:
+    """Store a loop anew if it was stored for another backend: workers learn from it what they run under."""
+    name = stored_loop(net, loop_id)
+    spec = net._store.read_loop(name)
+    wanted = replace(spec, backend=backend.name, gpus_per_worker=backend.gpus_per_worker)
+    if wanted != spec:
+        name = new_loop_id()
+        net._session.open()
+        net._store.put_loop(name, wanted)
+    return name
