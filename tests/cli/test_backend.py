@@ -89,10 +89,10 @@ def test_a_real_slurm_is_checked(answer, rush, project, cluster):
     assert found["cluster"] == "rush"
     assert found["largest array"] == "4"
     assert "debug (up, nodes 3, limit infinite)" in found["partitions"]
-    project(PROFILE.replace("cpu", "debugg"))
+    project(PROFILE.replace("cpu", "debug2"))
     code, _, err = rush("backend", "check", "mycluster")
     assert code == 1
-    assert "no partition 'debugg'; did you mean 'debug'" in err
+    assert "no partition 'debug2'; did you mean 'debug'" in err
     found = answer("backend", "check", "pbs")
     assert found["dialect"] == "wrapper"
     assert "debug (up, nodes 3, limit infinite)" in found["queues"]
