@@ -187,8 +187,9 @@ class Dask(Backend):
             seen = dask_links.remember(client)
             if len(seen.workers) >= wanted:
                 return client, seen
-            if self._cluster is not None and self._cluster.complaints:
-                raise BackendError(f"a job of the Dask cluster was refused: {self._cluster.complaints[-1]}")
+            if self._cluster is not None and (complaints := self._cluster.complaints):
+                self.close()
+                raise BackendError(f"a job of the Dask cluster was refused: {complaints[-1]}")
             if deadline is not None and time.monotonic() >= deadline:
                 raise BackendError(
                     f"{len(seen.workers)} of {wanted} Dask worker(s) were there after {self._wait:g} s at "

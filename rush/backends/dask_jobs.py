@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import dask
+from distributed import Status
 
 from rush.backends.job_scripts import seconds_of
 from rush.config import job_leftovers
@@ -91,6 +92,7 @@ def _job_class(kind: str, complaints: list[str]) -> Any:
             await base.start(self)
         except Exception as error:
             complaints.append(str(error))
+            self.status = Status.failed  # or the cluster cannot be closed
             raise
 
     command = " ".join(["env", *forget, base.submit_command])
