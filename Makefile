@@ -13,7 +13,7 @@ SYSTEM_PACKAGES ?= $(SERVER_PACKAGES) $(SCHEDULER_PACKAGES) $(SSH_PACKAGES)
 
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test check bench bench-quick chaos docs system style smoke clean
+.PHONY: demo test check bench bench-page bench-quick chaos docs system style smoke clean
 
 demo: $(VENV)/.demo
 	$(BIN)/rush demo
@@ -46,6 +46,13 @@ smoke: $(VENV)/.dev
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks
+
+# All figures anew, and the page that shows them.
+bench-page: $(VENV)/.bench
+	$(BIN)/python -m benchmarks --json docs/explanation/performance.json
+	$(BIN)/python -m benchmarks.scale --workers 56 112 224 448 672 --seconds 180 \
+	    --json docs/explanation/scale.json --plot docs/explanation/scale.png
+	$(BIN)/python -m benchmarks.page
 
 # The rows that have to stay what they are, each again where noise may have been the reason.
 bench-quick: $(VENV)/.dev

@@ -1,11 +1,11 @@
-"""Figures as lines, as a table, and as JSON with what they were measured on."""
+"""Figures as lines, and as JSON with what they were measured on."""
 
 import datetime as dt
 import importlib.metadata
 import json
 import os
 import platform
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,43 +15,23 @@ from benchmarks.figures import Figure
 from rush.server.programs import find_program
 
 _PACKAGES = ("redis", "hiredis", "msgspec", "pandas", "numpy")
-_HEAD = ("what", "measured", "in PINGs", "PING", "goal", "reached")
 
 
 def line(figure: Figure) -> str:
     """Write a figure on one line."""
-    measured, pings, ping, goal, reached = _cells(figure)
-    beside = f"{pings} PINGs of {ping}" if pings and ping else ""
-    return f"{figure.row:10} {figure.what:80} {measured:>16} {beside:>24} {goal:>16} {reached}".rstrip()
+    measured = figure.absent or f"{number(figure.value)} {figure.unit}"
+    pings = "" if figure.ratio is None else f"{number(figure.ratio)} PINGs of {figure.ping:.0f} us"
+    goal = "" if figure.goal is None else figure.goal.text(figure.unit)
+    reached = {True: "yes", False: "NO", None: ""}[figure.reached]
+    return f"{figure.row:8} {figure.what:84} {measured:>20} {pings:>24} {goal:>18} {reached}".rstrip()
 
 
-def table(figures: Iterable[Figure]) -> str:
-    """Write figures as a Markdown table."""
-    rows = [(figure.what, *_cells(figure)) for figure in figures]
-    ruler = ("---", "---:", "---:", "---:", "---:", "---")
-    return "\n".join("| " + " | ".join(row) + " |" for row in (_HEAD, ruler, *rows)) + "\n"
-
-
-def document(figures: Sequence[Figure], environment: dict[str, Any]) -> str:
-    """Write figures as JSON."""
-    content = {
-        **environment,
-        "figures": [
-            {
-                "row": figure.row,
-                "what": figure.what,
-                "value": figure.absent or _short(figure.value),
-                "unit": figure.unit,
-                "repeats": [_short(value) for value in figure.values],
-                "ping_us": None if figure.ping is None else _short(figure.ping),
-                "pings": None if figure.ratio is None else _short(figure.ratio),
-                "goal": None if figure.goal is None else figure.goal.text(figure.unit),
-                "reached": figure.reached,
-            }
-            for figure in figures
-        ],
-    }
-    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+def write(path: Path, figures: Sequence[Figure], surroundings: dict[str, Any], rows: Collection[str]) -> None:
+    """Write figures as JSON; those of other rows than `rows` stay as the file has them."""
+    kept = [] if not path.exists() else json.loads(path.read_text())["figures"]
+    measured = [_plain(figure) | {"load": surroundings["load"]} for figure in figures]
+    everything = [figure for figure in kept if figure["row"] not in rows] + measured
+    path.write_text(json.dumps({**surroundings, "figures": everything}, indent=1, ensure_ascii=False) + "\n")
 
 
 def surroundings() -> dict[str, Any]:
@@ -60,12 +40,32 @@ def surroundings() -> dict[str, Any]:
     return {
         "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "machine": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "load": [round(load, 2) for load in os.getloadavg()],
         "server": f"{server.name} {server.version}",
         "python": platform.python_version(),
         "rush": importlib.metadata.version("rush-hpc"),
         "packages": {name: importlib.metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def number(value: float) -> str:
+    """Write a number with three digits that count."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def _plain(figure: Figure) -> dict[str, Any]:
+    return {
+        "row": figure.row,
+        "what": figure.what,
+        "value": None if figure.absent else _short(figure.value),
+        "unit": figure.unit,
+        "repeats": [_short(value) for value in figure.values],
+        "ping_us": None if figure.ping is None else _short(figure.ping),
+        "pings": None if figure.ratio is None else _short(figure.ratio),
+        "goal": None if figure.goal is None else figure.goal.text(figure.unit),
+        "reached": figure.reached,
+        "absent": figure.absent,
     }
 
 
@@ -76,19 +76,5 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _cells(figure: Figure) -> tuple[str, str, str, str, str]:
-    return (
-        figure.absent or f"{_number(figure.value)} {figure.unit}",
-        "" if figure.ratio is None else _number(figure.ratio),
-        "" if figure.ping is None else f"{figure.ping:.0f} us",
-        "" if figure.goal is None else figure.goal.text(figure.unit),
-        {True: "yes", False: "**no**", None: ""}[figure.reached],
-    )
-
-
 def _short(value: float) -> float:
     return float(f"{value:.4g}")
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"

@@ -38,8 +38,8 @@ def compare(bench: Bench) -> Iterator[Figure]:
         absent = next((result for result in results if isinstance(result, str)), "")
         measured = [result for result in results if not isinstance(result, str)]
         rates, latencies = [rate for rate, _ in measured], [latency for _, latency in measured]
-        yield Figure("rate", what, "tasks/s", rates, ping=ping, absent="" if measured else absent)
-        yield Figure("latency", what, "us", latencies, ping=ping, absent="" if measured else absent)
+        yield Figure("compare", what, "tasks/s", rates, ping=ping, absent="" if measured else absent)
+        yield Figure("compare", what, "us", latencies, ping=ping, absent="" if measured else absent)
 
 
 def _run(bench: Bench, name: str) -> tuple[float, float] | str:

@@ -50,8 +50,7 @@ def fill(worker: RushWorker, n: int, inputs: int) -> None:
 
 
 def _cold(bench: Bench, net: Rush, n: int) -> Iterator[Figure]:
-    # On a machine with other things to do, the reader's own processor time is what can be told apart.
-    clock = time.process_time if bench.quick else time.perf_counter
+    clock = _clock(bench)
     taken, served = [], []
     net.fetch_finished_tasks()
     for _ in range(bench.repeats):
@@ -101,18 +100,24 @@ def _wide(bench: Bench) -> Figure:
 def _with_one_new_row(bench: Bench, worker: RushWorker, fetch: Callable[[], pd.DataFrame], inputs: int) -> list[float]:
     """Give, for each repeat, the median milliseconds of a fetch after one task has finished."""
     rows = len(fetch())
-    medians = []
+    clock, medians = _clock(bench), []
     for _ in range(bench.repeats):
         times = []
         for _ in range(NEW_ROWS):
             fill(worker, 1, inputs)
             rows += 1
-            began = time.perf_counter()
+            began = clock()
             frame = fetch()
-            times.append((time.perf_counter() - began) * 1e3)
+            times.append((clock() - began) * 1e3)
             _expect(frame, rows)
+            del frame
         medians.append(statistics.median(times))
     return medians
+
+
+def _clock(bench: Bench) -> Callable[[], float]:
+    """Give what to measure with: on a machine with other things to do, the reader's own processor time."""
+    return time.process_time if bench.quick else time.perf_counter
 
 
 def _expect(frame: pd.DataFrame, rows: int) -> None:
