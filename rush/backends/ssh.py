@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import ClassVar, TypeVar
 
-from rush.backends import job_scripts, ssh_host
+from rush.backends import job_scripts, ssh_host, ssh_tunnel
 from rush.backends.base import Backend
 from rush.backends.hosts import are_all_here
 from rush.backends.registry import load_backend
@@ -41,6 +41,9 @@ class SSH(Backend):
         A folder on the hosts for the workers' output; by default ~/.local/share/rush/ssh.
     gpus_per_worker
         Devices that each worker gets of those that are visible on its host.
+    tunnel
+        Carry the server to the hosts, which then need no route to it. The tunnel is restored when it breaks, and ends
+        with this process: without it workers wait for the server for some minutes, and end then.
     client
         "paramiko", or "openssh" for the system's ``ssh`` with all that the user has configured for it, such as
         connections that are shared (ControlMaster).
@@ -61,6 +64,7 @@ class SSH(Backend):
         setup: Sequence[str] = (),
         folder: str | None = None,
         gpus_per_worker: int = 0,
+        tunnel: bool = False,
         client: str = "paramiko",
         config: str | None = None,
         timeout: float = 20.0,
@@ -75,7 +79,7 @@ class SSH(Backend):
             raise ValueError(f"gpus_per_worker must be 0 or more, got {gpus_per_worker!r}")
         self.python, self.setup, self.folder = python, tuple(setup), folder
         self.gpus_per_worker = gpus_per_worker
-        self.client, self.config, self.timeout = client, config, timeout
+        self.tunnel, self.client, self.config, self.timeout = tunnel, client, config, timeout
         self._seen: dict[str, tuple[float, PlacementStatus]] = {}
         self._away: dict[Target, tuple[float, float, str]] = {}
         if hosts:
@@ -96,7 +100,9 @@ class SSH(Backend):
         return [count for count in counts.values() if count]
 
     def reaches_loopback(self) -> bool:
-        """Say whether all hosts are this machine."""
+        """Say whether all hosts are this machine, or have a tunnel to it."""
+        if self.tunnel:
+            return True
         try:
             ways = [route(self._target(name)) for name in self.room]
         except BackendError:
@@ -180,9 +186,10 @@ class SSH(Backend):
         try:
             for command in commands:
                 script = self._script(command)
-                started.append(
-                    ssh_host.start(target, command, command.secret, script, self.folder, self.timeout)
-                )
+                secret = command.secret
+                if self.tunnel:
+                    secret = ssh_tunnel.through_tunnel(target, secret, self.timeout)
+                started.append(ssh_host.start(target, command, secret, script, self.folder, self.timeout))
         except BackendError as error:
             return started, error
         return started, None

@@ -4,16 +4,14 @@ import secrets
 import shlex
 import time
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 
+from rush.backends import ssh_scripts
 from rush.backends.processes import exit_phrase, module_paths
 from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import Answer, LinkLost, link_to
+from rush.backends.ssh_links import Answer, Link, LinkLost, link_to
 from rush.errors import BackendError
 from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
-from rush.template import render
 
-_MARK = "rush: "
 _KILLED = 128
 """A shell's exit code for signal n is this and n."""
 _NOTHING = "-"
@@ -22,8 +20,8 @@ _NOTHING = "-"
 def worker_script(command: WorkerCommand, python: str, setup: Sequence[str]) -> str:
     """Give the script that becomes the supervisor. It finds its secrets on descriptor 3."""
     words = shlex.join([*command.arguments, "--secrets", "-"])
-    return render(
-        _script("worker"),
+    return ssh_scripts.read(
+        "worker",
         {
             "title": f"Workers of the rush network {command.network_id}: {', '.join(command.worker_ids)}.",
             "setup": "\n".join(setup),
@@ -46,12 +44,12 @@ def start(
     name = f"{command.network_id}-{stamp}-{secrets.token_hex(4)}"
     worker = script.encode()
     values = {"parent": shlex.quote(folder or ""), "name": shlex.quote(name), "size": str(len(worker))}
-    asking = _with_processes("start", values), secret + b"\n" + worker
+    asking = ssh_scripts.with_processes("start", values), secret + b"\n" + worker
     try:
         answer = _run(target, *asking, patience)
     except LinkLost:
         answer = _run(target, *asking, patience)
-    lines = _marked(answer)
+    lines = ssh_scripts.answers(answer.output)
     if len(lines) < 2:
         raise BackendError(f"host {target.name!r} could not start workers: {_complaint(answer)}")
     pid, began, boot, host = lines[-2].split()
@@ -70,8 +68,8 @@ def start(
 
 def poll(target: Target, placements: Sequence[Placement], patience: float) -> Mapping[str, PlacementStatus]:
     """Ask a host what has become of its supervisors."""
-    answer = _run(target, _with_processes("poll", {}), _listed(placements), patience)
-    found = dict(line.partition(" ")[::2] for line in _marked(answer))
+    answer = _run(target, ssh_scripts.with_processes("poll"), _listed(placements), patience)
+    found = dict(line.partition(" ")[::2] for line in ssh_scripts.answers(answer.output))
     names = {placement.id: placement for placement in placements}
     if answer.code != 0 or not names.keys() <= found.keys():
         raise BackendError(f"host {target.name!r} does not say what became of its workers: {_complaint(answer)}")
@@ -80,7 +78,7 @@ def poll(target: Target, placements: Sequence[Placement], patience: float) -> Ma
 
 def stop(target: Target, placements: Sequence[Placement], *, kill: bool, patience: float) -> None:
     """Tell supervisors on a host to drain, or kill them with all that they have started."""
-    script = _with_processes("stop", {"how": "KILL" if kill else "TERM"})
+    script = ssh_scripts.with_processes("stop", {"how": "KILL" if kill else "TERM"})
     answer = _run(target, script, _listed(placements), patience)
     if answer.code != 0:
         raise BackendError(f"host {target.name!r} could not stop its workers: {_complaint(answer)}")
@@ -88,9 +86,14 @@ def stop(target: Target, placements: Sequence[Placement], *, kill: bool, patienc
 
 def tail(target: Target, path: str, lines: int, patience: float) -> str:
     """Give the last lines of a file on a host."""
-    script = render(_script("tail"), {"lines": str(max(0, lines))}).encode()
+    script = ssh_scripts.read("tail", {"lines": str(max(0, lines))}).encode()
     answer = _run(target, script, path.encode() + b"\n", patience)
-    return answer.output.decode(errors="replace").partition(f"{_MARK}tail\n")[2]
+    return ssh_scripts.after(answer.output, "tail")
+
+
+def end_server_process(link: Link, process: str, patience: float) -> None:
+    """End the process that served a connection before this one, if it is still there, and with it its listening."""
+    link.run(ssh_scripts.with_processes("end"), process.encode() + b"\n", patience)
 
 
 def target_of(placement: Placement) -> Target:
@@ -108,14 +111,6 @@ def _run(target: Target, script: bytes, data: bytes, patience: float) -> Answer:
     return link_to(target, patience).run(script, data, patience)
 
 
-def _with_processes(name: str, values: Mapping[str, str]) -> bytes:
-    return (_script("processes") + render(_script(name), values)).encode()
-
-
-def _script(name: str) -> str:
-    return (files("rush.backends.remote") / f"{name}.sh").read_text()
-
-
 def _listed(placements: Sequence[Placement]) -> bytes:
     rows = [
         (p.id, str(p.pid), p.details.get("start", _NOTHING), p.boot_id or _NOTHING, p.host or _NOTHING)
@@ -123,12 +118,6 @@ def _listed(placements: Sequence[Placement]) -> bytes:
     ]
     folders = [p.details.get("folder", _NOTHING) for p in placements]
     return "".join(f"{' '.join(row)} {folder}\n" for row, folder in zip(rows, folders, strict=True)).encode()
-
-
-def _marked(answer: Answer) -> list[str]:
-    """Give the lines that are meant for us; what the user's shell says at its start is not."""
-    lines = answer.output.decode(errors="replace").splitlines()
-    return [line.removeprefix(_MARK) for line in lines if line.startswith(_MARK)]
 
 
 def _complaint(answer: Answer) -> str:

@@ -3,7 +3,6 @@
 import atexit
 import os
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -25,6 +24,18 @@ class Answer:
     errors: str
 
 
+Place = tuple[str, int] | str
+"""Where a server listens: host and port, or the path of a Unix socket."""
+
+
+@dataclass(frozen=True)
+class Forwarding:
+    """The port of a host that leads here, and the host's process, with its start, that listens on it."""
+
+    port: int
+    process: str
+
+
 class LinkLost(BackendError):
     """The connection broke, or the host did not answer in time; what was asked for may have been done."""
 
@@ -35,8 +46,14 @@ class Link(Protocol):
     def run(self, script: bytes, data: bytes, patience: float) -> Answer:
         """Run a script whose standard input is `data`."""
 
-    def forward(self, port: int, connect: Callable[[], Any]) -> int:
-        """Listen on the host's loopback and hand on what comes; 0 takes any port, which is given back."""
+    def forward(self, port: int, place: Place, patience: float) -> Forwarding:
+        """Carry what comes to a port of the host's loopback, 0 for any, to a place that is reached from here.
+
+        Raises
+        ------
+        BackendError
+            The host does not do it.
+        """
 
     def is_open(self) -> bool:
         """Say whether it can be used; False makes way for a new one."""
@@ -57,17 +74,19 @@ class _Slot:
         self.link: Link | None = None
 
 
-_slots: dict[Target, _Slot] = {}
+_slots: dict[tuple[Target, str], _Slot] = {}
 _guard = threading.Lock()
 
 
-def link_to(target: Target, patience: float) -> Link:
+def link_to(target: Target, patience: float, purpose: str = "") -> Link:
     """Give the connection to a host.
 
     Parameters
     ----------
     patience
         Seconds that it may take to come about.
+    purpose
+        What has a connection of its own.
 
     Raises
     ------
@@ -75,7 +94,7 @@ def link_to(target: Target, patience: float) -> Link:
         The host cannot be reached, is not the one that is known, or does not let us in.
     """
     with _guard:
-        slot = _slots.setdefault(target, _Slot())
+        slot = _slots.setdefault((target, purpose), _Slot())
     if not slot.lock.acquire(timeout=patience):
         raise LinkLost(f"host {target.name!r} did not answer within {patience:g} s")
     try:
@@ -89,6 +108,14 @@ def link_to(target: Target, patience: float) -> Link:
         return slot.link
     finally:
         slot.lock.release()
+
+
+def drop_link(target: Target, purpose: str = "") -> None:
+    """End a connection, if there is one."""
+    with _guard:
+        slot = _slots.pop((target, purpose), None)
+    if slot is not None and slot.link is not None:
+        slot.link.close()
 
 
 def close_links() -> None:

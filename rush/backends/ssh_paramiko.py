@@ -4,12 +4,13 @@ import base64
 import contextlib
 import logging
 import os
+import queue
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import paramiko
 from paramiko.pkey import UnknownKeyType
@@ -17,16 +18,20 @@ from paramiko.pkey import UnknownKeyType
 from rush.backends import ssh_known_hosts as known_hosts
 from rush.backends.ssh_config import HostSettings, Target, route
 from rush.backends.ssh_known_hosts import Verdict
-from rush.backends.ssh_links import BOOT, Answer, LinkLost, link_to
+from rush.backends.ssh_links import BOOT, Answer, Forwarding, LinkLost, Place, link_to
+from rush.backends.ssh_scripts import answers, with_processes
 from rush.errors import BackendError
 
 log = logging.getLogger(__name__)
 logging.getLogger("paramiko").addHandler(logging.NullHandler())
 
 _KEEPALIVE = 15
+_DIAL = 10.0
 _HOST_KEYS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 _PAUSE = 0.1
 _FAULTS = (paramiko.SSHException, OSError, EOFError)
+
+_Answer = TypeVar("_Answer")
 
 
 def connect(target: Target, patience: float) -> "ParamikoLink":
@@ -89,16 +94,19 @@ class ParamikoLink:
         finally:
             self._turn.release()
 
-    def forward(self, port: int, connect: Callable[[], socket.socket]) -> int:
-        """Listen on the host's loopback and hand on what comes; 0 takes any port, which is given back."""
+    def forward(self, port: int, place: Place, patience: float) -> Forwarding:
+        """Carry what comes to a port of the host's loopback to a place that is reached from here."""
 
         def on_connection(channel: paramiko.Channel, _origin: Any, _listener: Any) -> None:
-            threading.Thread(target=_join, args=(channel, connect), daemon=True, name="rush-ssh-tunnel").start()
+            threading.Thread(target=_join, args=(channel, place), daemon=True, name="rush-ssh-tunnel").start()
 
-        try:
+        def ask() -> int:
             return self._transport.request_port_forward("127.0.0.1", port, on_connection)
-        except _FAULTS as error:
-            raise BackendError(f"host {self._target.name!r} does not forward port {port or 'any'}: {error}") from error
+
+        opened, fault = self._within(patience, ask)
+        if opened is None:
+            raise BackendError(f"host {self._target.name!r} does not forward port {port or 'any'}: {fault}")
+        return Forwarding(opened, " ".join(answers(self.run(with_processes("tunnel"), b"", patience).output)))
 
     def is_open(self) -> bool:
         """Say whether it can be used."""
@@ -106,16 +114,13 @@ class ParamikoLink:
 
     def is_alive(self, patience: float) -> bool:
         """Ask the host whether it is still there."""
-        answered = threading.Event()
 
-        def ask() -> None:
-            with contextlib.suppress(*_FAULTS):
-                self._transport.global_request("keepalive@openssh.com", wait=True)
-                if self._transport.is_active():
-                    answered.set()
 
-        threading.Thread(target=ask, daemon=True, name="rush-ssh-ask").start()
-        return answered.wait(patience)
+        def ask() -> bool:
+            self._transport.global_request("keepalive@openssh.com", wait=True)
+            return self._transport.is_active()
+
+        return self._within(patience, ask)[0] is True
 
     def transport(self) -> paramiko.Transport:
         """Give what connections to hosts behind this one go through."""
@@ -133,6 +138,23 @@ class ParamikoLink:
             with contextlib.suppress(OSError):
                 os.close(self._wire.detach())
 
+    def _within(self, patience: float, ask: Callable[[], _Answer]) -> tuple[_Answer | None, str]:
+        """Ask the host for something for which paramiko would wait for ever; else say what was wrong."""
+        replies: queue.SimpleQueue[tuple[_Answer | None, str]] = queue.SimpleQueue()
+
+        def run() -> None:
+            try:
+                replies.put((ask(), ""))
+            except _FAULTS as error:
+                replies.put((None, _said(error)))
+
+        threading.Thread(target=run, daemon=True, name="rush-ssh-ask").start()
+        try:
+            return replies.get(timeout=patience)
+        except queue.Empty:
+            self.close()
+            return None, f"no answer within {patience:g} s"
+
     def _session(self, deadline: float) -> paramiko.Channel:
         """Open a session; the host may still be busy with the end of the one before."""
         while True:
@@ -147,7 +169,9 @@ class ParamikoLink:
 
 def _wire(settings: HostSettings, jump: Target | None, patience: float) -> Any:
     if jump is None:
-        return socket.create_connection((settings.host, settings.port), timeout=patience)
+        wire = socket.create_connection((settings.host, settings.port), timeout=patience)
+        wire.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return wire
     link = link_to(jump, patience)
     if not isinstance(link, ParamikoLink):
         raise BackendError(f"host {jump.name!r} is no way to another with client={jump.client!r}")
@@ -245,11 +269,11 @@ def _public(path: str) -> bytes:
     return b""
 
 
-def _join(channel: paramiko.Channel, connect: Callable[[], socket.socket]) -> None:
+def _join(channel: paramiko.Channel, place: Place) -> None:
     """Carry bytes both ways between a forwarded connection and the server, to the end of either."""
     with contextlib.closing(channel):
         try:
-            peer = connect()
+            peer = _dial(place)
         except OSError as error:
             log.debug("the server does not answer through the tunnel: %s", error)
             return
@@ -258,6 +282,17 @@ def _join(channel: paramiko.Channel, connect: Callable[[], socket.socket]) -> No
             back.start()
             _carry(peer, channel)
             back.join()
+
+
+def _dial(place: Place) -> socket.socket:
+    if isinstance(place, str):
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        peer.connect(place)
+        return peer
+    peer = socket.create_connection(place, timeout=_DIAL)
+    peer.settimeout(None)
+    peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return peer
 
 
 def _carry(source: Any, sink: Any) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rush.backends.ssh_links import close_links
+from rush.backends.ssh_tunnel import close_tunnels
 from tests.backends import sshd
 from tests.backends.sshd import Sshd
 
@@ -28,6 +29,7 @@ def start_sshd(tmp_path: Path) -> Iterator[Callable[..., Sshd]]:
         return daemon
 
     yield start
+    close_tunnels()
     close_links()
     for daemon in started:
         daemon.stop()

@@ -65,7 +65,7 @@ class Sshd:
 
     @property
     def known_name(self) -> str:
-        return f"[{self.address}]:{self.port}"
+        return self.address if self.port == 22 else f"[{self.address}]:{self.port}"
 
     @property
     def known_hosts(self) -> Path:
@@ -118,7 +118,9 @@ class Sshd:
         for member in family:
             with contextlib.suppress(psutil.NoSuchProcess):
                 member.kill()
-        psutil.wait_procs(family, timeout=5)
+        deadline = time.monotonic() + 5
+        while any(_is_at_work(member) for member in family) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
     @property
     def log(self) -> str:
@@ -137,7 +139,7 @@ class Sshd:
         for process in psutil.process_iter(["pid"]):
             try:
                 words = process.environ().get("SSH_CONNECTION", "").split()
-                if words[2:] == [self.address, str(self.port)] and process.status() != psutil.STATUS_ZOMBIE:
+                if words[2:] == [self.address, str(self.port)] and _is_at_work(process):
                     found.append(process)
             except (psutil.Error, OSError):
                 continue
@@ -167,3 +169,11 @@ class Sshd:
             **self._settings,
         }
         return "".join(f"{name} {value}\n" for name, value in settings.items())
+
+
+def _is_at_work(process: psutil.Process) -> bool:
+    """Say whether it lives; who inherits orphans may take its time to bury them."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False

@@ -47,6 +47,16 @@ class TestExample(Contract):
 
 
 @pytest.mark.slow
+class TestSSH(Contract):
+    @pytest.fixture(params=["paramiko", "openssh"])
+    def backend(self, request, start_sshd, ssh_config, tmp_path):
+        from rush.backends import SSH
+
+        config = ssh_config(start_sshd("alpha").block("alpha"))
+        return SSH("alpha", config=config, folder=str(tmp_path / "out"), client=request.param)
+
+
+@pytest.mark.slow
 class TestDask(Contract):
     @pytest.fixture
     def backend(self, dask_cluster, tmp_path):

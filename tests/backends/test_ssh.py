@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rush.backends import ssh_host
+from rush.backends import ssh_host, ssh_scripts
 from rush.backends.ssh import SSH
 from rush.backends.ssh_config import Target
 from rush.backends.ssh_links import close_links, link_to
@@ -63,10 +63,10 @@ def ended(backend, placement, wait_until):
     return backend.poll([placement])[placement.id].reason
 
 
-def test_a_placement_says_where_its_process_is(backend):
+def test_a_placement_says_where_its_process_is(backend, wait_until):
     placement = start(backend, SLEEP)
     assert placement.worker_ids == ("w1",)
-    assert sys.executable in psutil.Process(placement.pid).cmdline()[0]
+    wait_until(lambda: sys.executable in psutil.Process(placement.pid).cmdline()[0])
     assert state(backend, placement) is PlacementState.RUNNING
 
 
@@ -228,11 +228,11 @@ def test_lines_for_setup_come_before_in_a_login_shell(config, tmp_path, host, wa
     assert Path(placement.stdout).read_text() == "out 11\npython a b\n"
 
 
-def test_what_the_users_shell_says_at_its_start_is_not_taken_for_an_answer(backend, host):
+def test_what_the_users_shell_says_at_its_start_is_not_taken_for_an_answer(backend, host, wait_until):
     (host.home / ".bashrc").write_text("echo rush hour; echo welcome >&2\n")
     placement = start(backend, SLEEP)
     assert state(backend, placement) is PlacementState.RUNNING
-    assert backend.tail(placement) == "err\n"
+    wait_until(lambda: backend.tail(placement) == "err\n")
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_names_the_host(config):
@@ -308,9 +308,9 @@ def test_asked_twice_a_host_starts_one(config, host, monkeypatch, tmp_path):
 
 
 def test_without_proc_it_works_by_ps(backend, monkeypatch, host, wait_until):
-    read = ssh_host._script
+    read = ssh_scripts.read
     monkeypatch.setattr(
-        ssh_host, "_script", lambda name: read(name).replace("proc=/proc\n", "proc=/none\nsysctl() { echo boot; }\n")
+        ssh_scripts, "read", lambda name, values=None: read(name, values).replace("proc=/proc\n", "proc=/none\nsysctl() { echo boot; }\n")
     )
     placement = start(backend, FAMILY)
     assert placement.boot_id == "boot"
