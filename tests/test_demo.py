@@ -1,6 +1,8 @@
 """The demo tunes a real model, and says truly what it did."""
 
 import json
+import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -124,6 +126,41 @@ def test_short_demo_shows_tables(capsys):
     assert not ended.value.code, err
     for shown in ("Best configurations", "utilisation", "of processor time per task", "evaluations  6"):
         assert shown in out
+
+
+@pytest.mark.scheduler
+@pytest.mark.slow
+@pytest.mark.usefixtures("_private_server", "cluster")
+@pytest.mark.parametrize("backend", ["slurm", "pbs"])
+def test_the_same_demo_runs_as_jobs(backend, tmp_path, capsys, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}:{os.environ.get('PYTHONPATH', '')}")
+    csv = tmp_path / "run.csv"
+    words = ["--evaluations", "8", "--workers", "2", "--backend", backend, "--csv", str(csv), "--output", "json"]
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", *words])
+    out, err = capsys.readouterr()
+    assert not ended.value.code, err
+    report = json.loads(out)
+    assert len(report["tasks_per_worker"]) == 2
+    assert len(pd.read_csv(csv)) == report["evaluations"] >= 8
+
+
+@pytest.mark.scheduler
+@pytest.mark.slow
+@pytest.mark.usefixtures("_private_server", "cluster")
+def test_jobs_that_never_run_hold_up_nothing(tmp_path, capsys, monkeypatch):
+    pytest.importorskip("sklearn")
+    monkeypatch.setenv("PYTHONPATH", f"{Path.cwd()}:{os.environ.get('PYTHONPATH', '')}")
+    monkeypatch.chdir(tmp_path)
+    # Two jobs that take all of the one node there is: the second waits for the first.
+    profile = '[profiles.small]\nbackend = "slurm"\ncpus = 8\nextra = {nodelist = "node3"}\n'
+    (tmp_path / "rush.toml").write_text(profile)
+    with pytest.raises(SystemExit) as ended:
+        main(["demo", "--evaluations", "6", "--workers", "2", "--backend", "small", "--output", "json"])
+    out, err = capsys.readouterr()
+    assert not ended.value.code, err
+    assert max(json.loads(out)["tasks_per_worker"].values()) == 6
 
 
 def test_missing_library_names_the_command(monkeypatch):

@@ -41,9 +41,7 @@ def demo(
     from rush.demo.run import run
 
     with progress("tuning", evaluations) as advance:
-        finished, summary = run(
-            evaluations, workers, backend, lambda count, best: advance(count, f"best accuracy {best:.4f}")
-        )
+        finished, summary = run(evaluations, workers, backend, advance)
     written = {}
     if csv is not None:
         finished.to_csv(csv)
