@@ -56,7 +56,7 @@ bench-page: $(VENV)/.bench
 
 # The rows that have to stay what they are, each again where noise may have been the reason.
 bench-quick: $(VENV)/.dev
-	$(BIN)/python -m benchmarks --quick --check 1.5
+	$(BIN)/python -m benchmarks --quick --realtime --check 1.5
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos $(CHAOS)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, take_precedence
 from benchmarks.figures import Figure
 from benchmarks.rows import QUICK, ROWS
 
@@ -16,6 +16,8 @@ TRIES = 3
 
 def main() -> int:
     options = _options()
+    if options.realtime and not take_precedence():
+        print("no right to real-time priority: others on this machine may disturb")
     surroundings = report.surroundings()
     bench = Bench(options.repeats or (3 if options.quick else 5), options.quick)
     figures: list[Figure] = []
@@ -62,6 +64,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="how often each is measured (5, quick 3)")
     parser.add_argument("--quick", action="store_true", help="fewer rows, smaller sizes, best repeats")
     parser.add_argument("--check", type=float, metavar="FACTOR", help="fail where a figure is further off its goal")
+    parser.add_argument("--realtime", action="store_true", help="run before all that has normal priority, if allowed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, beside those of other rows")
     return parser.parse_args()
 

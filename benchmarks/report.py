@@ -42,6 +42,7 @@ def surroundings() -> dict[str, Any]:
         "machine": f"{_processor()}, {os.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB",
         "system": f"{platform.system()} {platform.release().partition('-')[0]}",
         "load": [round(load, 2) for load in os.getloadavg()],
+        "scheduling": "normal" if os.sched_getscheduler(0) == os.SCHED_OTHER else "real time",
         "server": f"{server.name} {server.version}",
         "python": platform.python_version(),
         "rush": importlib.metadata.version("rush-hpc"),

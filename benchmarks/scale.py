@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from benchmarks.bench import Bench
+from benchmarks.bench import Bench, take_precedence
 from benchmarks.report import surroundings
 from rush import Rush, RushWorker
 
@@ -163,6 +163,8 @@ def draw(runs: Sequence[Run], path: Path) -> None:
 
 def main() -> None:
     options = _options()
+    if options.realtime and not take_precedence():
+        print("no right to real-time priority: others on this machine may disturb")
     bench = Bench(repeats=1)
     environment, runs = surroundings(), []
     try:
@@ -183,6 +185,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.partition("\n")[0])
     parser.add_argument("--workers", type=int, nargs="+", default=[448], help="how many; each number is a run")
     parser.add_argument("--seconds", type=float, default=180.0, help="how long each run is measured (%(default)g)")
+    parser.add_argument("--realtime", action="store_true", help="run before all that has normal priority, if allowed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it there")
     return parser.parse_args()

@@ -36,5 +36,5 @@ def _median_delay(net: Rush) -> float:
         began = time.monotonic()
         finished_at = net.fetch_new_tasks(timeout=10)["at"].iloc[0]
         if finished_at > began:
-            delays.append((time.monotonic() - finished_at) * 1e3)
+            delays.append((time.monotonic() - float(finished_at)) * 1e3)
     return statistics.median(delays)
