@@ -33,7 +33,7 @@ def _surroundings(found: Mapping[str, Any]) -> str:
     return (
         f"Measured on {found['date'][:10]} with rush {found['rush']} on {found['machine']} ({found['system']}), "
         f"Python {found['python']}, {found['server']}, {packages}. "
-        f"The load of the machine was {found['load'][0]:g} when it began; processes ran with {found['scheduling']} priority."
+        f"The load of the machine was {found['load'][0]:g} when it began; priority was {found['scheduling']}."
     )
 
 
