@@ -3,6 +3,10 @@
 import contextlib
 import socket
 import threading
+import time
+
+_LONG_ENOUGH = 0.05
+"""Seconds in which the server reads a late request before its connection is closed."""
 
 
 class CuttingProxy:
@@ -14,14 +18,19 @@ class CuttingProxy:
         Where clients connect, on loopback; `target` is the server's port.
     cut_after
         The next reply is cut after so many bytes, its connection closed; None to leave replies whole.
+    delay
+        The next request arrives so many seconds late, when whoever sent it has been hung up on; None for no delay.
     cuts
-        How many have been cut.
+        How many have been cut or delayed.
+    silent
+        Set it to hold everything back on connections that stay open, as when a cable is pulled; clear it to let all go on.
     """
 
     def __init__(self, target):
         self.target = target
-        self.cut_after = None
+        self.cut_after = self.delay = None
         self.cuts = 0
+        self.silent = Silence()
         self._lock = threading.Lock()
         self._pairs = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
@@ -39,6 +48,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
+        self.silent.clear()
         for pair in list(self._pairs):
             _hang_up(pair)
 
@@ -75,21 +85,46 @@ class CuttingProxy:
     def _pump(self, source, sink, pair, *, replies):
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
-                after = self._take_cut() if replies and self.cut_after is not None else None
-                if after is not None:
+                self.silent.wait()
+                if replies and (after := self._take("cut_after")) is not None:
                     sink.sendall(data[:after])
+                    break
+                if not replies and (delay := self._take("delay")) is not None:
+                    _hang_up(pair[:1])
+                    time.sleep(delay)
+                    sink.sendall(data)
+                    time.sleep(_LONG_ENOUGH)
                     break
                 sink.sendall(data)
         _hang_up(pair)
 
-    def _take_cut(self):
+    def _take(self, order):
+        """Give an order that stands, to one connection only."""
+        if getattr(self, order) is None:
+            return None
         with self._lock:
-            after, self.cut_after = self.cut_after, None
-            self.cuts += after is not None
-            return after
+            value = getattr(self, order)
+            setattr(self, order, None)
+            self.cuts += value is not None
+            return value
 
 
-def _hang_up(pair):
-    for end in pair:
+class Silence:
+    """A flag whose absence can be waited for."""
+
+    def __init__(self):
+        self._absent = threading.Event()
+        self.clear()
+        self.wait = self._absent.wait
+
+    def set(self):
+        self._absent.clear()
+
+    def clear(self):
+        self._absent.set()
+
+
+def _hang_up(ends):
+    for end in ends:
         with contextlib.suppress(OSError):
             end.shutdown(socket.SHUT_RDWR)

@@ -37,7 +37,8 @@ class RedisConfig:
     cluster, nodes
         Whether the server is a Redis Cluster, and the nodes to ask first, as pairs of host and port.
     retry_timeout
-        Seconds for which a broken connection or a full server is tried again.
+        Seconds for which a broken connection or a full server is tried again. Loops that a supervisor runs go on
+        trying for four times as long, and two minutes at least, before they end.
     socket_timeout, connect_timeout
         Seconds to wait for a reply and for a connection.
     signing_key

@@ -153,7 +153,8 @@ class TaskReader(TaskWriter):
         keys
             The tasks, at least one.
         detect_lost_workers
-            Look for lost workers every half second instead of every five.
+            Look at the processes of workers on this machine every half second instead of every five. Heartbeats are
+            looked at when they run out.
         timeout
             Seconds to wait; None for ever.
 
@@ -176,14 +177,14 @@ class TaskReader(TaskWriter):
         deadline = deadline_after(limit)
         listener = Listener(self._store)
         listener.announce()
+        pause = 0.0
         while open_keys := self._unsettled(open_keys):
             if self._nobody_works(open_keys):
                 return False
-            left = remaining(deadline, 0.5 if detect_lost_workers else 5.0)
-            if left <= 0:
+            if remaining(deadline, 1.0) <= 0:
                 raise TimeoutError(f"{len(open_keys)} of {len(keys)} task(s) are still open after {limit:g} s")
-            listener.wait(left)
-            self._look_after_workers(hurry=detect_lost_workers)
+            listener.wait(remaining(deadline, pause))
+            pause = self._look_after_workers(hurry=detect_lost_workers)
         return True
 
     def is_running_task(self, keys: Sequence[str]) -> list[bool]:
@@ -284,8 +285,9 @@ class TaskReader(TaskWriter):
         """Whether a worker that was placed may still register."""
         return False
 
-    def _look_after_workers(self, *, hurry: bool) -> None:
-        """Let a waiting call notice workers that were lost."""
+    def _look_after_workers(self, *, hurry: bool) -> float:
+        """Let a waiting call notice workers that were lost; give the seconds until it is to look again."""
+        return 0.5 if hurry else 5.0
 
     def _stored_fields(self, keys: list[str], fields: list[str]) -> list[dict[str, Any] | None]:
         stored = self._tasks.where(keys, stored=True) if keys else {}

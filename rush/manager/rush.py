@@ -61,7 +61,7 @@ class Rush(TaskReader):
         self._started: list[str] = []
         self._backends: dict[str, Backend] = {}
         self._printed = 0
-        self._last_look = 0.0
+        self._last_look = self._next_scan = 0.0
 
     def start_workers(
         self,
@@ -395,8 +395,8 @@ class Rush(TaskReader):
     def _has_pending_workers(self) -> bool:
         return watching.has_pending_workers(self)
 
-    def _look_after_workers(self, *, hurry: bool) -> None:
-        watching.look_after(self, hurry=hurry)
+    def _look_after_workers(self, *, hurry: bool) -> float:
+        return watching.look_after(self, hurry=hurry)
 
     def _backend_of(self, placement: Placement) -> Backend | None:
         """Give a backend that understands a placement, or None where there is none here."""

@@ -1,11 +1,13 @@
 """Watching and stopping workers: what a manager sees in the store, and what it sees of their processes."""
 
+import contextlib
 import logging
 import os
 import select
 import threading
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -14,7 +16,7 @@ from rush.config import node_name
 from rush.errors import RushError, WorkerStartError
 from rush.model import Ending, Placement, PlacementState, PlacementStatus, StopKind, WorkerState
 from rush.store.events import Listener, deadline_after, remaining
-from rush.store.store import SECOND_SIGHT
+from rush.store.store import LONGEST_SIGHT, ScanReply
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +28,7 @@ log = logging.getLogger("rush")
 COLUMNS = ("worker_id", "pid", "hostname", "heartbeat", "state", "reason", "backend")
 _SLOW = 1.0
 _POLL = 0.2
+_HURRY, _SELDOM = 0.5, 5.0
 
 
 def wait_for_workers(net: "Rush", n: int, names: Sequence[str] | None, timeout: float | None) -> None:
@@ -177,25 +180,45 @@ def detect_lost_workers(net: "Rush") -> list[str]:
     """Find lost workers by their processes and by their heartbeats, with the second look at those."""
     net._session.open()
     lost = reap_placements(net)
+    deadline = time.monotonic() + LONGEST_SIGHT + _SLOW
+    reply = _scan(net)
+    lost += reply.lost
+    while reply.next_look is not None and time.monotonic() + reply.next_look < deadline:
+        time.sleep(reply.next_look + 0.01)
+        reply = _scan(net)
+        lost += reply.lost
+    return _announced(net, lost)
+
+
+def look_after(net: "Rush", *, hurry: bool) -> float:
+    """Notice lost workers on behalf of a call that waits for them; give the seconds until it is to call again."""
+    if time.monotonic() - net._last_look >= (_HURRY if hurry else _SELDOM):
+        net._last_look = time.monotonic()
+        _announced(net, reap_placements(net))
+    if time.monotonic() >= net._next_scan:
+        net._session.open()
+        reply = _scan(net)
+        _announced(net, reply.lost)
+        looks = [look + 0.01 for look in (reply.next_look, reply.next_check) if look is not None]
+        net._next_scan = time.monotonic() + min([_SELDOM, *looks])
+    return max(0.0, min(_HURRY if hurry else _SELDOM, net._next_scan - time.monotonic()))
+
+
+def _scan(net: "Rush") -> ScanReply:
+    """Look at heartbeats; one who had to wait for the server was cut off from it, as all others may have been."""
     began = time.monotonic()
     reply = net._store.scan()
-    if time.monotonic() - began > _SLOW:
-        reply = net._store.scan(interrupted=True)
-    lost += reply.lost
-    if reply.next_look is not None and reply.next_look <= SECOND_SIGHT:
-        time.sleep(reply.next_look + 0.01)
-        lost += net._store.scan().lost
+    if time.monotonic() - began <= _SLOW:
+        return reply
+    again = net._store.scan(interrupted=True)
+    return replace(again, lost=reply.lost + again.lost)
+
+
+def _announced(net: "Rush", lost: list[str]) -> list[str]:
+    ended = net._store.ended_workers() if lost else {}
     for worker in lost:
-        log.warning("worker %s is lost: %s", worker, net._store.ended_workers()[worker].reason)
+        log.warning("worker %s is lost: %s", worker, ended[worker].reason if worker in ended else "it has come back")
     return lost
-
-
-def look_after(net: "Rush", *, hurry: bool) -> None:
-    """Notice lost workers on behalf of a call that waits for them."""
-    now = time.monotonic()
-    if now - net._last_look >= (0.5 if hurry else 5.0):
-        net._last_look = now
-        detect_lost_workers(net)
 
 
 def reap_placements(net: "Rush") -> list[str]:
@@ -222,10 +245,11 @@ def watch(net: "Rush", placements: Iterable[Placement]) -> None:
 
 def _watch(net: "Rush", pid: int) -> None:
     try:
-        _wait_for_exit(pid)
+        with contextlib.suppress(ProcessLookupError, psutil.NoSuchProcess):  # it has ended before it was watched
+            _wait_for_exit(pid)
         if net._started:
             reap_placements(net)
-    except (RushError, OSError, psutil.Error) as error:
+    except (RushError, OSError) as error:
         log.debug("the end of supervisor %d was not followed up: %s", pid, error)
 
 

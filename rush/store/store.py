@@ -17,7 +17,7 @@ from rush.store.scripts import script
 PROTOCOL = 1
 OLDEST_SERVER = 7
 MOST_KNOWN_STOPS = 20
-SECOND_SIGHT = 0.75
+SHORTEST_SIGHT, LONGEST_SIGHT = 0.75, 3.0
 EPOCH_KEPT = 24 * 3600
 LOGS_A_READ = 10_000
 
@@ -60,10 +60,21 @@ class BeatReply:
 
 @dataclass(frozen=True)
 class ScanReply:
-    """The workers that a scan found lost, and the seconds until it is worth looking again."""
+    """What a scan found.
+
+    Attributes
+    ----------
+    lost
+        The workers that it declared lost.
+    next_look
+        Seconds until it is worth looking again at those whose heartbeat has run out; None if there are none.
+    next_check
+        Seconds until the next heartbeat runs out; None if none can.
+    """
 
     lost: list[str]
-    next_look: float | None
+    next_look: float | None = None
+    next_check: float | None = None
 
 
 @dataclass(frozen=True)
@@ -228,20 +239,22 @@ class Store:
     def scan(self, *, interrupted: bool = False) -> ScanReply:
         """Declare workers lost whose heartbeat has run out, and recover their tasks.
 
-        A worker is lost at the second sight, three quarters of a second after the first, and nobody is within one
-        heartbeat expiry after the server restarted, failed over or was out of reach of somebody: `interrupted` says
-        that the caller was cut off from it a moment ago.
+        A worker is lost at the second sight, a fifth of its heartbeat's expiry after the first (0.75 s at least, 3 s at
+        most): were it cut off like everybody else by a server that stood still, it would have come back meanwhile. And
+        nobody is lost within one expiry after the server restarted, failed over or was out of reach of somebody:
+        `interrupted` says that the caller was cut off from it a moment ago.
         """
         k = self.keys
+        sights = (round(SHORTEST_SIGHT * 1000), round(LONGEST_SIGHT * 1000))
         reply = self.readers.run(
             script("scan"),
-            *(4, k.meta, k.beats, k.vitals, k.suspects, self.epoch, str(int(interrupted)), int(SECOND_SIGHT * 1000)),
+            *(4, k.meta, k.beats, k.vitals, k.suspects, self.epoch, str(int(interrupted)), *sights),
         )
         if reply is None:
-            return ScanReply([], None)
-        overdue, look = reply
+            return ScanReply([])
+        overdue, look, due = reply
         lost = [worker.decode() for worker in overdue if self._bury_lost(worker.decode())]
-        return ScanReply(lost, None if look < 0 else look / 1000)
+        return ScanReply(lost, *(None if ms < 0 else ms / 1000 for ms in (look, due)))
 
     def bury(self, worker_id: str, incarnation: int | None, ending: Ending) -> bool:
         """End a worker: fence it, and let its running tasks fail or go back to the queue's head.

@@ -17,7 +17,14 @@ T = TypeVar("T")
 
 SLOW = 1.0
 PATIENCE = 2.0
-SHORTEST_PAUSE, LONGEST_PAUSE = 0.25, 1.0
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 0.5
+"""Seconds between tries: less than lie between the two sights of a worker that is looked for."""
+GIVEN_UP, RETRIES_GIVEN_UP = 120.0, 4
+
+
+def patience(config: RedisConfig) -> float:
+    """Give the seconds for which a worker waits for a server that is away or full, before it ends."""
+    return max(GIVEN_UP, RETRIES_GIVEN_UP * config.retry_timeout)
 
 
 @dataclass
@@ -121,8 +128,9 @@ class Contact:
             return []
         if interrupted:
             self._interrupted = False
-        if reply.next_look is not None:
-            self.scan_at = time.monotonic() + reply.next_look + 0.01
+        looks = [look for look in (reply.next_look, reply.next_check) if look is not None]
+        if looks:
+            self.scan_at = time.monotonic() + min(looks) + 0.01
         return reply.lost
 
     def report(self, report: Report) -> None:

@@ -16,6 +16,7 @@ from rush.store import Beat
 from rush.supervisor.contact import Contact, Report
 from rush.supervisor.messages import News
 from rush.supervisor.orders import Assignment
+from rush.supervisor.platform import memory_kills
 from rush.supervisor.slots import Slots
 from rush.supervisor.zygote import Zygote
 
@@ -85,6 +86,7 @@ class Crew:
         self._contact = contact
         self._zygote: Zygote | None = None
         self._zygotes = 0
+        self._memory_kills = memory_kills()
 
     @property
     def alive(self) -> list[LoopState]:
@@ -245,12 +247,18 @@ class Crew:
         if ending is None and code == 0 and loop.returned:
             ending = Ending("its loop returned", uses_try=False)
         elif ending is None:
-            reason = loop.error or exit_phrase(code)
+            reason = loop.error or self._phrase(code)
             again = loop.restarts < self._spec.max_restarts and self.closing is None and loop.incarnation is not None
             loop.restarts += 1
             ending = Ending(reason, uses_try=True, tail=self._stderr_of(loop), respawn=again)
             self.failed = self.failed or not again
         self._over(loop, ending)
+
+    def _phrase(self, code: int) -> str:
+        """Say how a loop ended that nobody here has ended; the kernel only counts whom it kills for memory."""
+        before, self._memory_kills = self._memory_kills, memory_kills()
+        starved = code == -signal.SIGKILL and self._memory_kills > before
+        return exit_phrase(code) + (", it seems because memory ran out" if starved else "")
 
     def _stderr_of(self, loop: LoopState) -> str:
         tail = tail_of(self._assignment.output_paths(loop.worker_id)[1], TAIL_LINES)

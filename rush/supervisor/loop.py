@@ -10,11 +10,13 @@ import socket
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from rush.codec import Codec
 from rush.errors import ConfigError, RushError
 from rush.model import LoopSpec
+from rush.supervisor.contact import patience
 from rush.supervisor.link import Link
 from rush.supervisor.messages import tell
 from rush.supervisor.orders import Assignment
@@ -119,8 +121,9 @@ def _run(assignment: Assignment, index: int, slots: Slots, news: socket.socket, 
     )
     if spec.log_levels:
         logs.install(assignment.config, assignment.network_id, worker_id, spec.log_levels, spec.log_buffer_size)
+    config = replace(assignment.config, retry_timeout=patience(assignment.config))
     worker = RushWorker(
-        assignment.network_id, assignment.config, worker_id, spec.heartbeat_period, spec.heartbeat_expire, _link=link
+        assignment.network_id, config, worker_id, spec.heartbeat_period, spec.heartbeat_expire, _link=link
     )
     function, arguments = loop
     function(worker, **arguments)

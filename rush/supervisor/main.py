@@ -16,7 +16,7 @@ from rush.config import RedisConfig, job_end_time
 from rush.errors import RushError
 from rush.model import Ending, LoopSpec, StopKind
 from rush.store import Store
-from rush.supervisor.contact import Contact
+from rush.supervisor.contact import Contact, patience
 from rush.supervisor.crew import Crew, LoopState
 from rush.supervisor.drain import Walltime
 from rush.supervisor.loop import check_versions
@@ -26,7 +26,6 @@ log = logging.getLogger("rush.supervisor")
 
 LAST_WORDS = 30.0
 LAST_WORDS_AFTER_MANAGER = 2.0
-GIVEN_UP, RETRIES_GIVEN_UP = 120.0, 4
 _SOON = 0.05
 _GAP = 2.0
 _LONGEST_SLEEP = 1.0
@@ -223,7 +222,7 @@ class Supervisor:
         if crew.closing is None and (at := self._walltime.drain_at()) is not None and now >= at:
             self._drain("its time limit is near", self._walltime.kill_at(grace))
         away = self._contact.away_for(now)
-        if crew.closing is None and away > max(GIVEN_UP, RETRIES_GIVEN_UP * self._config.retry_timeout):
+        if crew.closing is None and away > patience(self._config):
             self._drain(f"the server at {self._config.address} has not answered for {away:.0f} s", now + grace)
         if self._kill_at is not None and now >= self._kill_at:
             self._kill_at = None

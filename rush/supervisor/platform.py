@@ -36,6 +36,16 @@ def offer_to_die_first() -> None:
         Path("/proc/self/oom_score_adj").write_text(_FIRST_TO_GO)
 
 
+def memory_kills() -> int:
+    """Give how many processes the kernel has killed since it started because memory had run out; 0 if it won't say."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in Path("/proc/vmstat").read_text().splitlines():
+            name, _, count = line.partition(" ")
+            if name == "oom_kill":
+                return int(count)
+    return 0
+
+
 def reap(pid: int) -> int | None:
     """Give the exit code of a child that has ended, after killing the rest of its process group; None if it lives."""
     if hasattr(os, "waitid"):

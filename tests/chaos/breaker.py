@@ -18,7 +18,8 @@ _LOOK = 0.2
 
 # How often each is done, relative to the others.
 WEIGHTS = {
-    "connections cut in a reply": 10,
+    "connections cut in a reply": 8,
+    "requests that arrive after their repeat": 8,
     "loops killed": 5,
     "loops stopped": 3,
     "live workers declared lost": 4,
@@ -58,6 +59,7 @@ class Breaker:
         self.done = Counter(dict.fromkeys(WEIGHTS, 0))
         self._actions = {
             "connections cut in a reply": self._cut,
+            "requests that arrive after their repeat": self._delay,
             "loops killed": self._kill_loop,
             "loops stopped": lambda who, how: self._stop(_pick(self._crowd.loops(), who), 0.2 + 6 * how),
             "live workers declared lost": self._declare_lost,
@@ -83,7 +85,7 @@ class Breaker:
 
     def mend(self):
         """Make everything whole again that is still broken."""
-        self._proxy.cut_after = None
+        self._proxy.cut_after = self._proxy.delay = None
         while self._mends:
             heapq.heappop(self._mends)[2]()
         self._crowd.fill()
@@ -104,6 +106,10 @@ class Breaker:
 
     def _cut(self, _who, how):
         self._proxy.cut_after = int(40 * how)
+        return True
+
+    def _delay(self, _who, how):
+        self._proxy.delay = 0.02 + how
         return True
 
     def _kill_loop(self, who, how):

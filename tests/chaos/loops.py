@@ -10,11 +10,12 @@ LEDGER, HURRY = "ledger", "hurry"
 class Ledger:
     """Lines in a file that all loops append to; a line of a few bytes is written whole or not at all."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, worker):
+        self._worker = worker.worker_id
         self._file = os.open(Path(folder) / LEDGER, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 
     def note(self, what, key, attempt=1):
-        os.write(self._file, f"{what} {key} {attempt} {os.getpid()}\n".encode())
+        os.write(self._file, f"{what} {key} {attempt} {self._worker}\n".encode())
 
 
 def square(x):
@@ -29,7 +30,7 @@ def work(folder, seconds):
 
 def pop(worker, folder, seconds):
     """Take tasks from the queue, one at a time."""
-    ledger = Ledger(folder)
+    ledger = Ledger(folder, worker)
     while not worker.terminated:
         task = worker.pop_task(timeout=1.0)
         if task is None:
@@ -42,7 +43,7 @@ def pop(worker, folder, seconds):
 
 def iterate(worker, folder, seconds):
     """Take tasks from the queue with one request in flight."""
-    ledger = Ledger(folder)
+    ledger = Ledger(folder, worker)
     while not worker.terminated:
         for task in worker.tasks(prefetch=1):
             ledger.note("began", task.key, task.key.attempt)
@@ -52,7 +53,7 @@ def iterate(worker, folder, seconds):
 
 def explore(worker, folder, seconds):
     """Make tasks of one's own, and read everybody's results."""
-    ledger = Ledger(folder)
+    ledger = Ledger(folder, worker)
     step = 0
     while not worker.terminated:
         (key,) = worker.push_running_tasks([{"x": step}])

@@ -23,6 +23,8 @@ class Tally:
         "finished twice",
         "unfinished",
         "one attempt run twice",
+        "results acknowledged to another than wrote them",
+        "results acknowledged twice",
         "wrong results",
         "results without an effect",
         "rows twice in a frame",
@@ -44,21 +46,24 @@ def take(client, keys, pushed, folder):
     log = [msgspec.msgpack.decode(record) for record in client.lrange(keys.log, 0, -1)]
     finished = [record[1] for record in log]
     states = Counter([*queued, *running, *failed, *set(finished)])
-    known = set(pushed) | {key for key, _ in ledger["made"]}
-    acknowledged = {key for key, _ in ledger["finished"]}
-    attempts = Counter(ledger["began"])
-    effects = Counter(key for key, _ in ledger["began"])
+    known = set(pushed) | {key for key, *_ in ledger["made"]}
+    acknowledged = [(key, worker) for key, _, worker in ledger["finished"]]
+    writers = {record[1]: record[5] for record in log}
+    attempts = Counter((key, attempt) for key, attempt, _ in ledger["began"])
+    effects = Counter(key for key, *_ in ledger["began"])
     tally = Tally()
     tally.counts = {
         "tasks pushed to the queue": len(pushed),
         "tasks of the decentralised loop": len(states) - len(pushed),
         "finished": len(finished),
         "failed": len(failed),
-        "missing": len(known - set(states)) + len(acknowledged - set(finished)),
+        "missing": len((known | {key for key, _ in acknowledged}) - set(states)),
         "in two states": sum(count > 1 for count in states.values()),
         "finished twice": len(finished) - len(set(finished)),
         "unfinished": len(queued) + len(running),
         "one attempt run twice": sum(count > 1 for count in attempts.values()),
+        "results acknowledged to another than wrote them": sum(writers.get(key) != who for key, who in acknowledged),
+        "results acknowledged twice": len(acknowledged) - len(set(acknowledged)),
         "wrong results": sum(record[6] != {"y": square(record[2]["x"])} for record in log),
         "results without an effect": len((set(finished) & set(pushed)) - set(effects)),
         "rows twice in a frame": len(ledger["twice_in_a_frame"]),
@@ -86,6 +91,6 @@ def _keys(found):
 def _read_ledger(folder):
     notes = defaultdict(list)
     for line in (Path(folder) / LEDGER).read_text().splitlines():
-        what, key, attempt, _pid = line.split()
-        notes[what].append((key, int(attempt)))
+        what, key, attempt, worker = line.split()
+        notes[what].append((key, int(attempt), worker))
     return notes

@@ -12,6 +12,11 @@ def idle(worker):
         worker.pop_task(timeout=None)
 
 
+def idle_without_tasks(worker):
+    while not worker.terminated:
+        time.sleep(0.02)
+
+
 def stubborn(worker, until=None):
     """Go on whatever one is told; with `until` say first, in that file, that the loop has begun."""
     if until is not None:
@@ -54,32 +59,40 @@ def ends_first(worker, folder, how, value=None):
 
 
 def do(how, value=None):
-    if how == "raise":
-        raise ValueError(value)
-    if how == "exit":
-        sys.exit(value)
-    if how == "vanish":
-        os._exit(value)
-    if how == "signal":
-        os.kill(os.getpid(), value)
-        time.sleep(10)
-    if how == "complain":
-        print("first complaint", file=sys.stderr)  # noqa: T201
-        print(value, file=sys.stderr)  # noqa: T201
-        os._exit(1)
-    if how == "sleep":
-        time.sleep(value)
-    if how == "sleep_at":
-        touch(value)
-        time.sleep(60)
-    if how == "hold":
-        hold(value)
+    """End, or spend time, in the way that is asked for; anything else is done at once."""
+    if how in DEEDS:
+        DEEDS[how](value)
+
+
+def _raise(value):
+    raise ValueError(value)
+
+
+def _signal(value):
+    os.kill(os.getpid(), value)
+    time.sleep(10)
+
+
+def _complain(value):
+    print("first complaint", file=sys.stderr)  # noqa: T201
+    print(value, file=sys.stderr)  # noqa: T201
+    os._exit(1)
+
+
+def _sleep_at(value):
+    touch(value)
+    time.sleep(60)
+
+
+def _wait_for(value):
+    while not os.path.exists(value):  # noqa: PTH110
+        time.sleep(0.01)
 
 
 def hold(seconds):
     """Compute in one C call that never lets go of the interpreter's lock, for about so many seconds."""
     end = time.monotonic() + seconds
-    digits = 2**14
+    digits = 2**9
     while True:
         began = time.monotonic()
         pow(3, 7**digits, 10**digits)
@@ -163,3 +176,26 @@ def cost_of_terminated(worker):
 
 SEGV = int(signal.SIGSEGV)
 KILL = int(signal.SIGKILL)
+
+
+def eat(worker, group):
+    """Take part in a memory control group, and eat until the kernel has had enough."""
+    worker.push_running_tasks([{"x": 1}])
+    with open(os.path.join(group, "cgroup.procs"), "w") as file:  # noqa: PTH118, PTH123
+        file.write(str(os.getpid()))
+    eaten = []
+    while True:
+        eaten.append(bytearray(b"x") * 2**20)
+
+
+DEEDS = {
+    "raise": _raise,
+    "exit": sys.exit,
+    "vanish": os._exit,
+    "signal": _signal,
+    "complain": _complain,
+    "sleep": time.sleep,
+    "sleep_at": _sleep_at,
+    "wait_for": _wait_for,
+    "hold": hold,
+}

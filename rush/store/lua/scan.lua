@@ -1,14 +1,16 @@
 #!lua flags=allow-oom
--- Look for workers whose heartbeat has run out. One is lost at the second sight, and nobody within one expiry after
--- the server restarted, failed over or was out of reach.
+-- Look for workers whose heartbeat has run out. One is lost at the second sight, a fifth of its expiry after the first,
+-- and nobody within one expiry after the server restarted, failed over or was out of reach.
 --   KEYS[1]  hash  meta
 --   KEYS[2]  zset  beats
 --   KEYS[3]  hash  vitals: worker to heartbeat expiry in ms and token
 --   KEYS[4]  hash  suspects: worker to when it was first seen overdue, in ms
 --   ARGV[1]        epoch
 --   ARGV[2]        '1' if the caller itself was cut off from the server a moment ago
---   ARGV[3]        ms between the two sights
--- Returns {lost workers, ms until the next look or -1}, or nil when the network is another one.
+--   ARGV[3]        least ms between the two sights
+--   ARGV[4]        most ms between the two sights
+-- Returns {lost workers, ms until the next look at those that are overdue or -1, ms until the next heartbeat that runs out
+-- or -1}, or nil when the network is another one.
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -28,15 +30,19 @@ for _, worker in ipairs(redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', now, 'LIMIT
   local vitals = redis.call('HGET', KEYS[3], worker) or '0 '
   local expire = tonumber(string.match(vitals, '^(%d+)')) or 0
   local first = redis.call('HGET', KEYS[4], worker)
+  local sight = math.min(math.max(math.floor(expire / 5), tonumber(ARGV[3])), tonumber(ARGV[4]))
   if now < since + expire then
     look_in(since + expire - now)
   elseif not first then
     redis.call('HSET', KEYS[4], worker, now)
-    look_in(tonumber(ARGV[3]))
-  elseif now - first >= tonumber(ARGV[3]) then
+    look_in(sight)
+  elseif now - first >= sight then
     lost[#lost + 1] = worker
   else
-    look_in(first + ARGV[3] - now)
+    look_in(first + sight - now)
   end
 end
-return {lost, look}
+local nearest = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. now, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+local due = -1
+if nearest[2] and nearest[2] ~= 'inf' then due = math.max(0, math.ceil(nearest[2] - now)) end
+return {lost, look, due}
