@@ -22,6 +22,10 @@ class Backend(abc.ABC):
         """Say how many workers each supervisor runs; the sum is `n_workers`. By default one each."""
         return [1] * n_workers
 
+    def default_workers(self) -> int:
+        """Say how many workers to start where nobody says; by default one."""
+        return 1
+
     def reaches_loopback(self) -> bool:
         """Say whether its workers reach a server that listens on this host's loopback only.
 

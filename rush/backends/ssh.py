@@ -1,5 +1,6 @@
 """Workers on hosts that are reached over SSH: one supervisor for a host's workers, which outlives the connection."""
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -31,8 +32,8 @@ class SSH(Backend):
     hosts
         ``[user@]host[:port]``, or names of the SSH configuration; or a mapping of these to their numbers of workers.
     workers
-        How many workers a host takes at most: one number for all, or by host. By default as many as are asked for,
-        shared out evenly.
+        How many workers a host takes at most: one number for all, or by host. They are started where no number is
+        asked for. By default any number, shared out evenly.
     python
         Shell words that run Python on the hosts; by default this interpreter's path.
     setup
@@ -73,7 +74,8 @@ class SSH(Backend):
             raise ValueError(unknown_name("client", client, CLIENTS))
         if not timeout > 0:
             raise ValueError(f"timeout must be more than 0 seconds, got {timeout!r}")
-        self.room = _room(hosts, workers)
+        self.hosts, self.workers = hosts, workers
+        self._room = _room(hosts, workers)
         job_scripts.check_lines(setup, "setup")
         if gpus_per_worker < 0:
             raise ValueError(f"gpus_per_worker must be 0 or more, got {gpus_per_worker!r}")
@@ -87,12 +89,12 @@ class SSH(Backend):
 
     def shares(self, n_workers: int) -> Sequence[int]:
         """Share workers out evenly among the hosts that have room."""
-        counts = dict.fromkeys(self.room, 0)
+        counts = dict.fromkeys(self._room, 0)
         left = n_workers
         while left:
-            takers = [host for host, most in self.room.items() if most is None or counts[host] < most][:left]
+            takers = [host for host, most in self._room.items() if most is None or counts[host] < most][:left]
             if not takers:
-                known = ", ".join(f"{host} {most}" for host, most in self.room.items()) or "none"
+                known = ", ".join(f"{host} {most}" for host, most in self._room.items()) or "none"
                 raise ValueError(f"n_workers is {n_workers}, but the hosts take {n_workers - left}: {known}")
             for host in takers:
                 counts[host] += 1
@@ -104,16 +106,36 @@ class SSH(Backend):
         if self.tunnel:
             return True
         try:
-            ways = [route(self._target(name)) for name in self.room]
+            ways = [route(self._target(name)) for name in self._room]
         except BackendError:
             return False
         return are_all_here(way[-1][1].host if len(way) == 1 else "" for way in ways)
 
+    def default_workers(self) -> int:
+        """Give as many as the hosts were said to take; else one for each."""
+        return sum(most or 1 for most in self._room.values()) or 1
+
+    def check(self) -> Mapping[str, str]:
+        """Log in to all hosts, and give the versions of Python and rush that workers would have there."""
+        targets = {self._target(name): name for name in self._room}
+
+        def look(target: Target) -> tuple[str, BackendError | None]:
+            try:
+                python = job_scripts.python_command(self.python)
+                return ssh_host.check(target, python, self.setup, self.timeout), None
+            except BackendError as error:
+                return "", error
+
+        found = {targets[target]: answer for target, answer in _at_once(targets, look)}
+        if failures := [str(error) for _, error in found.values() if error is not None]:
+            raise BackendError("; ".join(failures))
+        return {name: words for name, (words, _) in found.items()}
+
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Start one supervisor for each command, on all hosts at the same time."""
-        if commands and not self.room:
+        if commands and not self._room:
             raise BackendError("backend ssh has no hosts to start workers on; give it some: rush.backends.SSH(['host'])")
-        targets = [self._target(name) for name in self.room]
+        targets = [self._target(name) for name in self._room]
         work: dict[Target, list[WorkerCommand]] = {}
         for number, command in enumerate(commands):
             work.setdefault(targets[number % len(targets)], []).append(command)
@@ -158,7 +180,7 @@ class SSH(Backend):
 
     def preview(self, commands: Sequence[WorkerCommand]) -> str:
         """Give the script that each host would run."""
-        hosts = list(self.room) or ["HOST"]
+        hosts = list(self._room) or ["HOST"]
         parts = [
             f"# on {hosts[number % len(hosts)]}:\n{self._script(command)}" for number, command in enumerate(commands)
         ]
@@ -172,6 +194,16 @@ class SSH(Backend):
             return ssh_host.tail(ssh_host.target_of(placement), placement.stderr, lines, self.timeout)
         except BackendError:
             return ""
+
+    def clear(self, placements: Sequence[Placement]) -> None:
+        """Remove the folders of placements that have ended, on the hosts that can be reached."""
+        groups = _by_target(placements)
+
+        def clear_on(target: Target) -> None:
+            with contextlib.suppress(BackendError):
+                ssh_host.clear(target, groups[target], self.timeout)
+
+        _at_once(groups, clear_on)
 
     def _target(self, name: str) -> Target:
         return Target(name, self.config, self.client)

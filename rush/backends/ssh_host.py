@@ -15,6 +15,10 @@ from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
 _KILLED = 128
 """A shell's exit code for signal n is this and n."""
 _NOTHING = "-"
+_VERSIONS = """
+import importlib.metadata, platform, socket, rush
+print("rush:", f"{socket.gethostname()}, Python {platform.python_version()}, rush {importlib.metadata.version('rush-hpc')}")
+"""
 
 
 def worker_script(command: WorkerCommand, python: str, setup: Sequence[str]) -> str:
@@ -82,6 +86,27 @@ def stop(target: Target, placements: Sequence[Placement], *, kill: bool, patienc
     answer = _run(target, script, _listed(placements), patience)
     if answer.code != 0:
         raise BackendError(f"host {target.name!r} could not stop its workers: {_complaint(answer)}")
+
+
+def clear(target: Target, placements: Sequence[Placement], patience: float) -> None:
+    """Remove the folders of supervisors that have ended."""
+    _run(target, ssh_scripts.read("clear").encode(), _listed(placements), patience)
+
+
+def check(target: Target, python: str, setup: Sequence[str], patience: float) -> str:
+    """Give the name of a host and the versions of Python and rush that its workers would have.
+
+    Raises
+    ------
+    BackendError
+        They would have none; the message says why.
+    """
+    lines = "\n".join((*setup, f"{python} -c {shlex.quote(_VERSIONS)} </dev/null"))
+    answer = _run(target, ssh_scripts.read("check").encode(), lines.encode() + b"\n", patience)
+    found = ssh_scripts.answers(answer.output)
+    if answer.code != 0 or not found:
+        raise BackendError(f"host {target.name!r} cannot run workers: {_complaint(answer)}")
+    return found[-1]
 
 
 def tail(target: Target, path: str, lines: int, patience: float) -> str:

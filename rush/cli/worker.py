@@ -27,7 +27,7 @@ def start(
         typer.Option(metavar="NAME", help="A backend or profile. Default: the one of the settings, else local."),
     ] = None,
     n_workers: Annotated[
-        int | None, typer.Option("--n-workers", "-n", min=1, help="Default: that of the settings, else 1.")
+        int | None, typer.Option("--n-workers", "-n", min=1, help="Default: of the settings, of the backend, or 1.")
     ] = None,
     loop: LoopId = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be run or submitted.")] = False,

@@ -1,5 +1,6 @@
 """Placing workers: finished command lines for a backend, for a loop that was just stored or long ago."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,12 +15,10 @@ if TYPE_CHECKING:
     from rush.manager.rush import Rush
 
 
-def commands_for(
-    net: "Rush", loop_id: str, count: int, backend: Backend, *, supervised: bool = False
-) -> list[WorkerCommand]:
-    """Make the command lines for `count` workers of a stored loop, as many to a supervisor as the backend wants."""
+def commands_for(net: "Rush", loop_id: str, shares: Sequence[int], *, supervised: bool = False) -> list[WorkerCommand]:
+    """Make the command lines for workers of a stored loop, one line for each share of them."""
     commands = []
-    for share in backend.shares(count):
+    for share in shares:
         ids = tuple(new_worker_id() for _ in range(share))
         words = worker_arguments(net.network_id, loop_id, ids, supervised=supervised)
         commands.append(WorkerCommand(net.network_id, ids, words, net._secret(), supervised=supervised))
@@ -51,14 +50,14 @@ def start_stored(net: "Rush", backend: Backend, n_workers: int | None, loop_id: 
     RushError
         The network holds no such loop.
     """
-    count = worker_count(n_workers)
+    shares = shares_for(n_workers, backend)
     net._check_reach(backend)
-    return place(net, commands_for(net, _stored_for(net, backend, loop_id), count, backend), backend)
+    return place(net, commands_for(net, _stored_for(net, backend, loop_id), shares), backend)
 
 
 def preview_stored(net: "Rush", backend: Backend, n_workers: int | None, loop_id: str | None) -> str:
     """Show what `start_stored` would have the backend run; nothing is started or stored."""
-    return backend.preview(commands_for(net, stored_loop(net, loop_id), worker_count(n_workers), backend))
+    return backend.preview(commands_for(net, stored_loop(net, loop_id), shares_for(n_workers, backend)))
 
 
 def stored_loop(net: "Rush", loop_id: str | None) -> str:
@@ -75,11 +74,11 @@ def stored_loop(net: "Rush", loop_id: str | None) -> str:
         raise RushError(error.args[0]) from None
 
 
-def worker_count(n_workers: int | None) -> int:
-    """Give how many workers to start: as asked, else as planned, else one."""
-    count: int = setting("n_workers", n_workers, 1)
+def shares_for(n_workers: int | None, backend: Backend) -> Sequence[int]:
+    """Share out the workers to start among supervisors: as many as asked, else as planned, else as the backend says."""
+    count: int = setting("n_workers", n_workers, backend.default_workers())
     check_count(count, "n_workers")
-    return count
+    return backend.shares(count)
 
 
 def _stored_for(net: "Rush", backend: Backend, loop_id: str | None) -> str:

@@ -96,7 +96,7 @@ class Rush(TaskReader):
         worker_loop
             Any function of a `RushWorker`; it travels as a signed pickle.
         n_workers
-            How many, 1 or more; else the plan's, else 1.
+            How many, 1 or more; else the plan's, else as many as the backend was given room for, else 1.
         backend
             Name of a backend or profile, or a `Backend`; else the plan's, else "local". Local workers outlive this
             process, unless their server is one that it started.
@@ -361,10 +361,10 @@ class Rush(TaskReader):
         *,
         supervised: bool,
     ) -> list[str]:
-        count = placing.worker_count(n_workers)
+        shares = placing.shares_for(n_workers, backend)
         self._check_reach(backend)
         loop_id = self._store_loop(loop, options, backend.name, backend.gpus_per_worker)
-        return placing.place(self, placing.commands_for(self, loop_id, count, backend, supervised=supervised), backend)
+        return placing.place(self, placing.commands_for(self, loop_id, shares, supervised=supervised), backend)
 
     def _check_reach(self, backend: Backend) -> None:
         """Refuse a server that only this host reaches to workers elsewhere."""

@@ -1,10 +1,13 @@
 """The SSH backend with commands of its own, on a real sshd: what it starts, what it can see, what it ends."""
 
+import platform
 import shlex
+import socket
 import subprocess
 import sys
 import threading
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
 import psutil
@@ -321,6 +324,45 @@ def test_without_proc_it_works_by_ps(backend, monkeypatch, host, wait_until):
     wait_until(lambda: not host.visitors())
 
 
+def test_the_folders_of_those_that_have_ended_are_removed(backend, wait_until):
+    done, running = start(backend, "sys.exit(0)"), start(backend, SLEEP)
+    ended(backend, done, wait_until)
+    backend.clear([done, running, replace(running, details={**running.details, "target": "nohost.invalid"})])
+    assert not Path(done.stderr).parent.exists()
+    assert Path(running.stderr).parent.is_dir()
+
+
+def test_a_check_tells_what_workers_would_find(config, host):
+    (host.home / ".profile").write_text("module() { export LOADED=yes; }\n")
+    found = SSH("alpha", config=config, setup=["module python", '[ "$LOADED" = yes ] || exit 3']).check()
+    assert found == {"alpha": f"{socket.gethostname()}, Python {platform.python_version()}, rush {version('rush-hpc')}"}
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"python": "/no/such/python"}, "'alpha' cannot run workers: .*/no/such/python"),
+        ({"python": f"env PYTHONHOME=/none {sys.executable}"}, "'alpha' cannot run workers"),
+        ({"setup": ["exit 3"]}, "'alpha' cannot run workers: exit code 3"),
+        ({"hosts": ["alpha", "nohost.invalid"]}, "'nohost.invalid'"),
+    ],
+)
+def test_a_check_names_the_host_that_cannot_run_workers(config, options, words):
+    with pytest.raises(BackendError, match=words):
+        SSH(**{"hosts": "alpha", "config": config} | options).check()
+
+
+def test_without_its_library_the_error_says_what_installs_it():
+    code = (
+        "import sys; sys.modules['paramiko'] = None; from rush.backends import SSH; from rush.errors import *\n"
+        "SSH(['alpha'], client='openssh'); SSH()\n"
+        "try: SSH(['alpha'])\n"
+        "except MissingDependency as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'rush-hpc[ssh]'" in done.stdout
+
+
 def test_the_preview_shows_what_each_host_would_run():
     backend = SSH(["alpha", "beta"], setup=["module load python"], python="apptainer exec image python3")
     shown = backend.preview([command(SLEEP), command(SLEEP, "w2")])
@@ -341,6 +383,13 @@ def test_the_preview_shows_what_each_host_would_run():
 )
 def test_workers_are_shared_out_evenly_where_there_is_room(options, asked, shares):
     assert SSH(**options).shares(asked) == shares
+
+
+def test_where_no_number_is_asked_for_the_hosts_are_filled():
+    assert SSH({"a": 4, "b": 1}).default_workers() == 5
+    assert SSH(["a", "b"], workers=3).default_workers() == 6
+    assert SSH(["a", "b"]).default_workers() == 2
+    assert SSH().default_workers() == 1
 
 
 def test_more_workers_than_there_is_room_for_is_an_error():

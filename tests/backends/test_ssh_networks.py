@@ -93,6 +93,19 @@ def test_workers_on_hosts_share_the_tasks(net, backend, farm, wait_until):
     wait_until(lambda: not net.running_worker_ids, 30)
 
 
+def test_too_many_workers_are_refused_before_anything_is_written(net, backend, reachable):
+    with pytest.raises(ValueError, match="the hosts take 2"):
+        net.start_workers(square, n_workers=3, backend=backend(workers=1))
+    with reachable.connected() as client:
+        assert not [key for key in client.scan_iter() if b"loops" in key]
+
+
+def test_hosts_are_filled_where_no_number_is_asked_for(net, backend):
+    assert len(net.start_workers(square, backend=backend({"one": 2, "two": 1}))) == 3
+    net.wait_for_workers(3, timeout=60)
+    assert sorted(net.worker_info["hostname"].value_counts()) == [1, 2]
+
+
 def test_a_worker_that_dies_before_it_registers_speaks(net, backend):
     net.start_workers(square, n_workers=1, backend=backend("one", setup=["echo no module torch >&2", "exit 4"]))
     with pytest.raises(WorkerStartError, match=r"(?s)exited with code 4.*no module torch"):
