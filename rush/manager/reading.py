@@ -124,7 +124,7 @@ class TaskReader(TaskWriter):
         if n <= finished.seen and limit != 0:
             for _ in Listener(self._store).until(lambda: finished.follow() > finished.seen, limit):
                 pass
-            n = finished.follow()
+            n = finished.rows(None)
         start, finished.seen = min(finished.seen, n), n
         return finished.cache.frame(wanted, start, n)
 
