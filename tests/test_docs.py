@@ -1,11 +1,14 @@
 """The code in README and docs runs as it stands there."""
 
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tests.conftest import patience
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,10 +18,38 @@ ROOT = Path(__file__).parent.parent
     "page", ["README.md", "docs/tutorial.md", "docs/howto/write-a-backend.md", "docs/reference/protocol.md"]
 )
 def test_the_code_of_a_page_runs(page, tmp_path):
+    run_code_of(page, tmp_path)
+
+
+@pytest.mark.slow
+def test_the_code_of_the_page_about_dask_runs_on_a_cluster_that_is_started_as_it_says(tmp_path):
+    (block,) = re.findall(r"^```sh\n(.*?)^```", (ROOT / "docs/howto/dask.md").read_text(), re.MULTILINE | re.DOTALL)
+    started = []
+    try:
+        for line in block.splitlines():
+            command = [sys.executable, "-m", *line.split()]
+            started.append(subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.DEVNULL, start_new_session=True))
+        patience((tmp_path / "cluster.json").exists, 30)
+        run_code_of("docs/howto/dask.md", tmp_path)
+    finally:
+        for process in reversed(started):
+            process.terminate()
+            process.wait(30)
+
+
+def run_code_of(page, folder):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(), re.MULTILINE | re.DOTALL)
-    script = tmp_path / "page.py"
+    script = folder / "page.py"
     script.write_text("\n\n".join(blocks))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=100, check=False)
+    done = subprocess.run(
+        [sys.executable, script],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "examples")},
+    )
     assert done.returncode == 0, done.stderr
 
 

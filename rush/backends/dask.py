@@ -17,6 +17,7 @@ from distributed import Client
 from rush.backends import dask_jobs, dask_links, dask_side, processes
 from rush.backends.base import Backend
 from rush.backends.dask_jobs import JobCluster
+from rush.backends.hosts import are_all_here
 from rush.backends.local import Local
 from rush.errors import BackendError
 from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
@@ -91,12 +92,38 @@ class Dask(Backend):
         self._cluster: JobCluster | None = None
         self._load: Counter[str] = Counter()
 
+    def default_workers(self) -> int:
+        """Give the number of threads of all Dask workers."""
+        return sum(int(worker["nthreads"]) for worker in self._ready()[1].workers.values())
+
     def shares(self, n_workers: int) -> Sequence[int]:
         """Spread the workers over the Dask workers, in proportion to their threads."""
         workers = self._ready()[1].workers
         load = Counter(self._load)
         placed = [_least(workers, load, 1) for _ in range(n_workers)]
         return sorted(Counter(placed).values(), reverse=True)
+
+    def reaches_loopback(self) -> bool:
+        """Say whether all Dask workers are on this machine."""
+        return are_all_here(str(worker["host"]) for worker in self._ready()[1].workers.values())
+
+    def small(self) -> Backend:
+        """Ask for one job, where a cluster is to be built."""
+        return self._but(jobs=1) if self._kind is not None and self._cluster is None else self
+
+    def with_words(self, words: Sequence[str]) -> Backend:
+        """Add words to what dask-jobqueue asks the job system for."""
+        if not words or self._kind is None:
+            return super().with_words(words)
+        return self._but(options=dask_jobs.with_words(self._kind, self._options, words))
+
+    def check(self) -> Mapping[str, str]:
+        """Connect to the cluster; where one is to be built, only look for the job system's program."""
+        if self._kind is not None and self._cluster is None:
+            return dask_jobs.check_program(self._kind)
+        seen = self._ready()[1]
+        count = {"Dask workers": str(len(seen.workers)), "threads": str(self.default_workers())}
+        return {"scheduler": seen.address, **count}
 
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Have the Dask workers start one process for each command, and hand it its secrets on standard input."""
@@ -160,6 +187,12 @@ class Dask(Backend):
                 return str(answer[placement.id])
         return processes.tail_of(placement.stderr, lines)
 
+    def clear(self, placements: Sequence[Placement]) -> None:
+        """Remove the folders with their output."""
+        for group in _by(placements, "scheduler").values():
+            with contextlib.suppress(BackendError):
+                self._ask(group, dask_side.clear)
+
     def close(self) -> None:
         """Close the cluster that was built here, which ends its jobs and the workers in them."""
         if self._cluster is None:
@@ -177,6 +210,18 @@ class Dask(Backend):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _but(self, *, jobs: int | None = None, options: Mapping[str, Any] | None = None) -> "Dask":
+        """Give one that differs in the cluster that it builds."""
+        return Dask(
+            cluster=self._kind,
+            jobs=self._jobs if jobs is None else jobs,
+            options=self._options if options is None else options,
+            wait=self._wait,
+            python=self.python,
+            folder=self.folder,
+            gpus_per_worker=self.gpus_per_worker,
+        )
 
     def _ready(self) -> tuple[Client, dask_links.Cluster]:
         """Connect, and wait until there are Dask workers."""

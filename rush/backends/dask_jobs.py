@@ -2,7 +2,9 @@
 
 import contextlib
 import inspect
-from collections.abc import Mapping
+import shlex
+import shutil
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dask
@@ -10,7 +12,7 @@ from distributed import Status
 
 from rush.backends.job_scripts import seconds_of
 from rush.config import job_leftovers
-from rush.errors import ConfigError, MissingDependency
+from rush.errors import BackendError, ConfigError, MissingDependency
 from rush.spelling import unknown_name
 
 KINDS = {"slurm": "SLURMCluster", "pbs": "PBSCluster"}
@@ -62,6 +64,28 @@ def check(kind: str, options: Mapping[str, Any]) -> None:
             raise ConfigError(unknown_name(f"option of dask-jobqueue's {KINDS[kind]}", name, known))
 
 
+def check_program(kind: str) -> dict[str, str]:
+    """Give the path of the job system's program.
+
+    Raises
+    ------
+    BackendError
+        It is not here.
+    """
+    program = _class(kind).job_cls.submit_command
+    path = shutil.which(program)
+    if path is None:
+        raise BackendError(f"{program} is not installed here, or not on PATH; run this on a login node")
+    return {"program": path}
+
+
+def with_words(kind: str, options: Mapping[str, Any], words: Sequence[str]) -> dict[str, Any]:
+    """Give options by which jobs are asked for with these words as well."""
+    directives = options.get("job_extra_directives")
+    directives = _configured(kind, "job-extra-directives") if directives is None else directives
+    return {**options, "job_extra_directives": [*(directives or []), shlex.join(words)]}
+
+
 def script(kind: str, options: Mapping[str, Any]) -> str:
     """Give the script of a job."""
     job = _job_class(kind, [])
@@ -73,13 +97,17 @@ def script(kind: str, options: Mapping[str, Any]) -> str:
 def _prepared(kind: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Add a line by which workers learn when their job ends."""
     prologue = options.get("job_script_prologue")
-    prologue = dask.config.get(f"jobqueue.{kind}.job-script-prologue") if prologue is None else prologue
+    prologue = _configured(kind, "job-script-prologue") if prologue is None else prologue
     limit = options.get("walltime")
     seconds = None
     with contextlib.suppress(ValueError):
-        seconds = seconds_of(dask.config.get(f"jobqueue.{kind}.walltime") if limit is None else limit)
+        seconds = seconds_of(_configured(kind, "walltime") if limit is None else limit)
     line = [] if seconds is None else [f"export RUSH_JOB_END_TIME=$(($(date +%s) + {seconds}))"]
     return {**options, "job_script_prologue": [*line, *(prologue or [])]}
+
+
+def _configured(kind: str, name: str) -> Any:
+    return dask.config.get(f"jobqueue.{kind}.{name}", None)
 
 
 def _job_class(kind: str, complaints: list[str]) -> Any:

@@ -69,6 +69,11 @@ async def tails(placements: Sequence[Placement], lines: int) -> Mapping[str, str
     return await _aside(lambda: {placement.id: Local().tail(placement, lines) for placement in placements})
 
 
+async def clear(placements: Sequence[Placement]) -> None:
+    """Remove the folders with the output of supervisors."""
+    await _aside(lambda: Local().clear(placements))
+
+
 def _start(order: Order) -> Placement | str:
     own = order.devices and visible_devices() is None
     environment = {"CUDA_VISIBLE_DEVICES": ",".join(order.devices)} if own else None

@@ -127,6 +127,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     # What backends give to every command.
     parser.add_argument("--folder", help=argparse.SUPPRESS)
     parser.add_argument("--path", action="append", help=argparse.SUPPRESS)
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     found = probe(read_secrets(options.secrets))
     sys.stderr.write(found.to_line() + "\n")

@@ -184,7 +184,7 @@ class Supervisor:
         if not os.read(0, 4096):
             self._selector.unregister(0)
             self._last_words = LAST_WORDS_AFTER_MANAGER
-            self._kill_all("its manager ended")
+            self._kill_all("the process that it is tied to ended")
 
     def _on_signals(self) -> None:
         with contextlib.suppress(BlockingIOError):

@@ -15,6 +15,7 @@ from rush.backends import Backend
 from rush.config import child_environment, signing_key_for
 from rush.errors import WorkerStartError
 from rush.model import Placement, PlacementState, WorkerCommand
+from rush.server.check import check_way
 from rush.testing import elsewhere, loops
 
 _QUICK = {"heartbeat_period": 0.5, "heartbeat_expire": 5.0, "grace_period": 20.0}
@@ -59,6 +60,7 @@ class BackendContract:
         placed = _placements(net)
         backend.stop(placed, kill=True)
         self.wait_until(lambda: _states(backend, placed) <= {PlacementState.ENDED}, "all has ended")
+        backend.clear(placed)
         net.reset()
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
@@ -83,7 +85,7 @@ class BackendContract:
         made.stop([], kill=False)
 
     def test_shares_add_up(self, backend: Backend) -> None:
-        for n_workers in (1, 2, 5):
+        for n_workers in (backend.default_workers(), 1, 2, 5):
             shares = backend.shares(n_workers)
             assert sum(shares) == n_workers
             assert min(shares) > 0
@@ -154,6 +156,9 @@ class BackendContract:
         )
         with pytest.raises(WorkerStartError, match="a_module_that_is_not_there"):
             net.wait_for_workers(worker_ids=workers, timeout=self.patience)
+
+    def test_the_way_to_the_server_can_be_tried(self, net: Rush, backend: Backend) -> None:
+        assert check_way(net.config, backend, self.patience, lambda _: None).ok
 
     def test_the_preview_shows_the_command_without_its_secret(self, net: Rush, backend: Backend) -> None:
         words = ("-m", "rush.worker", "--network", net.network_id, "--worker", "w1")

@@ -304,6 +304,34 @@ def test_the_preview_shows_command_and_job_and_no_secret(tmp_path, monkeypatch):
     assert "hidden" not in text
 
 
+def test_a_running_cluster_describes_itself(cluster):
+    backend = Dask(cluster)
+    assert backend.check() == {"scheduler": cluster.scheduler_address, "Dask workers": "2", "threads": "2"}
+    assert backend.reaches_loopback()
+    assert backend.default_workers() == 2
+    assert backend.small() is backend
+    with pytest.raises(BackendError, match="submits no jobs"):
+        backend.with_words(["--mem=1G"])
+
+
+def test_words_for_the_job_system_stand_in_the_job(monkeypatch):
+    backend = Dask(cluster="slurm", jobs=3, options={"cores": 2, "memory": "1GB"})
+    text = backend.with_words(["--mem=4G", "-C", "a b"]).preview([])
+    assert "#SBATCH --mem=4G -C 'a b'" in text
+    assert "--mem=4G" not in backend.preview([])
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(BackendError, match="sbatch is not installed here"):
+        backend.check()
+
+
+def test_the_folder_of_what_has_ended_is_removed(cluster, tmp_path):
+    backend = Dask(cluster, folder=str(tmp_path))
+    (placement,) = backend.start([command(*LASTING)])
+    backend.stop([placement], kill=True)
+    backend.clear([placement])
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_refused_connection_is_not_tried_again_at_once(monkeypatch):
     monkeypatch.setattr(dask_links, "_refused", {})
     for _ in range(2):

@@ -145,7 +145,7 @@ def test_supervised_workers_end_with_their_manager_and_others_do_not(net, config
         manager.kill()
     if supervise:
         waits(lambda: not any(alive(pid) for pid in pids), 5, "the end of the whole tree")
-        assert {end.reason for end in net._store.ended_workers().values()} == {"its manager ended"}
+        assert {end.reason for end in net._store.ended_workers().values()} == {"the process that it is tied to ended"}
     else:
         end = time.monotonic() + 0.5
         patience(lambda: time.monotonic() > end)
