@@ -164,3 +164,21 @@ def test_a_manager_shows_itself_without_its_password(net):
     for text in (repr(net), str(net), net._repr_html_()):
         assert net.network_id in text
         assert net.config.password not in text
+
+
+def test_a_worker_that_ends_right_after_its_last_task_has_finished_it(net, worker, monkeypatch):
+    keys = net.push_tasks([{"x": i} for i in range(40)])
+    look = net._unsettled
+    ended = []
+
+    def look_and_let_the_worker_end(keys):
+        found = look(keys)
+        if not ended:
+            for task in worker.tasks(timeout=0):
+                task.finish({"y": task.xs["x"]})
+            worker.set_terminated()
+            ended.append(worker.worker_id)
+        return found
+
+    monkeypatch.setattr(net, "_unsettled", look_and_let_the_worker_end)
+    assert net.wait_for_tasks(keys, timeout=10) is True

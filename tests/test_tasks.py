@@ -229,6 +229,15 @@ def test_one_push_wakes_as_many_as_there_are_tasks(net):
     assert sorted(task.key for task in got) == sorted(keys)
 
 
+def test_a_task_that_was_fetched_ahead_is_the_next_to_be_popped_when_the_loop_is_broken_off(net, worker):
+    net.push_tasks([{"x": i} for i in range(3)])
+    for task in worker.tasks(prefetch=1, timeout=0):
+        task.finish({"y": 0})
+        break
+    assert [worker.pop_task(timeout=0).xs["x"] for _ in range(2)] == [1, 2]
+    assert net.n_finished_tasks == 1
+
+
 @pytest.mark.parametrize("prefetch", [0, 1])
 def test_the_iterator_works_through_the_queue(net, worker, prefetch):
     keys = net.push_tasks([{"x": i} for i in range(25)])

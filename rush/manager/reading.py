@@ -1,6 +1,7 @@
 """Reading tasks: data frames, states, waiting, hashes."""
 
 import logging
+import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -11,7 +12,7 @@ from rush.manager.finished import FinishedTasks
 from rush.manager.writing import TaskWriter, _user_field
 from rush.model import TaskState
 from rush.store.events import Listener, deadline_after, remaining
-from rush.store.tasks import queued_row, running_row
+from rush.store.tasks import MOST_TASKS_A_STEP, queued_row, running_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -178,14 +179,20 @@ class TaskReader(TaskWriter):
         listener = Listener(self._store)
         listener.announce()
         pause = 0.0
-        while open_keys := self._unsettled(open_keys):
-            if self._nobody_works(open_keys):
+        began = time.monotonic()
+        open_keys = self._unsettled(open_keys)
+        while True:
+            idle = self._nobody_works()  # asked first: a worker may end its last task, and then itself
+            if self._all_settled(open_keys):
+                return True
+            if idle:
+                self._warn_of_open(open_keys)
                 return False
             if remaining(deadline, 1.0) <= 0:
                 raise TimeoutError(f"{len(open_keys)} of {len(keys)} task(s) are still open after {limit:g} s")
             listener.wait(remaining(deadline, pause))
             pause = self._look_after_workers(hurry=detect_lost_workers)
-        return True
+            time.sleep(min(0.02, (time.monotonic() - began) / 50))  # many events at once are looked at together
 
     def is_running_task(self, keys: Sequence[str]) -> list[bool]:
         """Say of each key whether the task is running; an unknown key is not."""
@@ -272,14 +279,25 @@ class TaskReader(TaskWriter):
         settled = {TaskState.FINISHED, TaskState.FAILED}
         return [key for key, state in zip(keys, states, strict=True) if state not in settled]
 
-    def _nobody_works(self, keys: Sequence[str]) -> bool:
-        """Say, with a warning, whether there is nobody left to end these tasks."""
-        if self._counts.running_workers or self._has_pending_workers():
-            return False
+    def _all_settled(self, keys: list[str]) -> bool:
+        """Drop settled tasks from the end of `keys`, up to the first open one: each is asked for a few times only."""
+        batch = 1
+        while keys:
+            left = self._unsettled(keys[-batch:])
+            keys[-batch:] = left
+            if left:
+                return False
+            batch = min(2 * batch, MOST_TASKS_A_STEP)
+        return True
+
+    def _nobody_works(self) -> bool:
+        """Say whether there is nobody left to end any task."""
+        return not self._counts.running_workers and not self._has_pending_workers()
+
+    def _warn_of_open(self, keys: Sequence[str]) -> None:
         ended = max(self._store.ended_workers().items(), key=lambda item: item[1].time, default=None)
         why = "no worker has registered" if ended is None else f"the last one, {ended[0]}, ended: {ended[1].reason}"
         log.warning("wait_for_tasks: %d task(s) are open but no worker is running; %s", len(keys), why)
-        return True
 
     def _has_pending_workers(self) -> bool:
         """Whether a worker that was placed may still register."""

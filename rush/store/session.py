@@ -164,6 +164,12 @@ class Session:
                     return key
         return None
 
+    def put_back(self, key: str) -> None:
+        """Keep a task that nobody has begun for the next `adopt`."""
+        with self.lock:
+            self.held.discard(key)
+            self.orphans.append(key)
+
     def resume(self) -> None:
         """Open the next incarnation, unless the present one has shown no fault."""
         with self.lock:

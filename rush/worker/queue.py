@@ -1,11 +1,12 @@
 """Working through the queue: each result is handed in, and the next task taken, in one round trip."""
 
 import logging
-from collections.abc import Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rush.manager import arguments
-from rush.model import Task
+from rush.model import TaskKey
 from rush.store.events import deadline_after
 from rush.store.tasks import NIL, Outcome, Popped
 
@@ -15,9 +16,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("rush")
 
-BOTH = ("xs", "xs_extra")
-
-Source = Generator[Popped, Outcome | None, None]
+_LOOK = 0.1
+"""Seconds between two looks at the stop order, where no supervisor passes it on."""
 
 
 class QueuedTask:
@@ -31,14 +31,14 @@ class QueuedTask:
 
     __slots__ = ("_result", "_worker", "key", "timeout", "tries", "xs", "xs_extra")
 
-    def __init__(self, worker: "RushWorker", task: Task) -> None:
+    def __init__(self, worker: "RushWorker", popped: Popped) -> None:
+        _, _, xs, self.xs_extra = worker._codec.decode(popped.row)
+        self.xs: dict[str, Any] = xs or {}
+        self.key = TaskKey(popped.key, popped.attempt)
+        self.tries = popped.tries
+        self.timeout = popped.timeout
         self._worker = worker
         self._result: bytes | None = None
-        self.key = task.key
-        self.xs: dict[str, Any] = task.xs or {}
-        self.xs_extra = task.xs_extra
-        self.tries = task.tries
-        self.timeout = task.timeout
 
     def finish(self, ys: Mapping[str, Any], ys_extra: Mapping[str, Any] | None = None) -> None:
         """Set the result; it is handed in when the loop goes on to the next task, or ends."""
@@ -62,15 +62,13 @@ class QueuedTask:
         """Give the result that is to be handed in; fail a task that has none."""
         if self._result is None:
             self.fail("its loop went on without finishing it")
-        if not self._result:
-            return None
-        return Outcome(self.key, self._result)
+        return Outcome(self.key, self._result) if self._result else None
 
 
 def iterate(worker: "RushWorker", *, prefetch: bool, timeout: float | None) -> Iterator[QueuedTask]:
     """Yield tasks, and hand in the result of each when the next is asked for."""
-    limit = arguments.seconds(timeout)
-    return _Stream(worker, limit).run(prefetch=prefetch)
+    stream = _Stream(worker, arguments.seconds(timeout))
+    return stream.run(stream.pipelined if prefetch else stream.fused)
 
 
 class _Stream:
@@ -78,90 +76,91 @@ class _Stream:
 
     def __init__(self, worker: "RushWorker", timeout: float | None) -> None:
         self._worker = worker
+        self._tasks = worker._tasks
         self._timeout = timeout
+        self._next_look = 0.0
+        self._flight: Flight | None = None
+        self._sent: Outcome | None = None
 
-    def run(self, *, prefetch: bool) -> Iterator[QueuedTask]:
+    def run(self, step: Callable[[Outcome | None], Popped | None]) -> Iterator[QueuedTask]:
+        """Yield the tasks that `step`, given the last one's result, takes; hand in the last result at the end."""
+        worker = self._worker
         task: QueuedTask | None = None
-        source = self._pipelined() if prefetch else self._fused()
+        outcome = None
         try:
-            outcome = None
-            while (popped := source.send(outcome) if task is not None else next(source)) is not None:
-                task = self._begin(popped)
+            while (popped := step(outcome)) is not None:
+                task = QueuedTask(worker, popped)
+                worker._began(popped.key, popped.timeout)
                 yield task
                 outcome = task._outcome()
-                task._worker._over([task.key])
-        except StopIteration:
-            return
+                worker._over((task.key,))
         except GeneratorExit:
-            self._leave(task)
+            if task is not None:
+                self._hand_in(task._outcome())
+            self._put_back()
             raise
-        finally:
-            source.close()
 
-    def _begin(self, popped: Popped) -> QueuedTask:
-        return QueuedTask(self._worker, self._worker._task_of(popped, BOTH))
+    def fused(self, outcome: Outcome | None) -> Popped | None:
+        """Finish and pop in one step."""
+        if self._told_to_stop():
+            self._hand_in(outcome)
+            return None
+        return self._finish_pop(outcome) or self._wait()
 
-    def _leave(self, task: QueuedTask | None) -> None:
-        """Hand in the result of the task at which the caller broke off the loop."""
-        if task is not None and (outcome := task._outcome()) is not None:
-            _warn(outcome, _finish(self._worker, outcome))
+    def pipelined(self, outcome: Outcome | None) -> Popped | None:
+        """Keep one request in flight, and one task waiting."""
+        waiting = self._collect()
+        if self._told_to_stop():
+            self._hand_in(outcome)
+            return None
+        if waiting is None:
+            waiting = self._finish_pop(outcome) or self._wait()
+            outcome, begun = None, ""
+        else:
+            begun = waiting.key
+        if waiting is not None:
+            self._flight, self._sent = self._tasks.post_finish_pop(outcome, begun), outcome
+        return waiting
+
+    def _finish_pop(self, outcome: Outcome | None) -> Popped | None:
+        if outcome is None:
+            return self._tasks.pop()
+        moved, popped = self._tasks.finish_pop(outcome)
+        _warn(outcome, moved)
+        return popped
+
+    def _collect(self) -> Popped | None:
+        """Give the task that the request in flight has brought."""
+        flight, self._flight = self._flight, None
+        if flight is None:
+            return None
+        moved, waiting = self._tasks.collect_finish_pop(flight, self._sent)
+        _warn(self._sent, moved)
+        return waiting
+
+    def _put_back(self) -> None:
+        """Keep the task that waits here for this worker's next pop."""
+        if (waiting := self._collect()) is not None:
+            self._tasks.session.put_back(waiting.key)
+
+    def _told_to_stop(self) -> bool:
+        if self._worker._link is None:
+            now = time.monotonic()
+            if now < self._next_look:
+                return False
+            self._next_look = now + _LOOK
+        return self._worker.terminated
 
     def _wait(self) -> Popped | None:
         if self._timeout == 0:
             return None
         return self._worker._wait_and_pop(deadline_after(self._timeout))
 
-    def _fused(self) -> Source:
-        """Finish and pop in one step."""
-        tasks = self._worker._tasks
-        outcome: Outcome | None = None
-        while True:
-            if self._worker.terminated:
-                if outcome is not None:
-                    _warn(outcome, _finish(self._worker, outcome))
-                return
-            moved, popped = tasks.finish_pop(outcome)
-            _warn(outcome, moved)
-            popped = popped or self._wait()
-            if popped is None:
-                return
-            outcome = yield popped
-
-    def _pipelined(self) -> Source:
-        """Keep one request in flight, and one task waiting."""
-        tasks = self._worker._tasks
-        current = tasks.pop() or self._wait()
-        flight: Flight | None = None
-        sent: Outcome | None = None
-        if current is not None:
-            flight = tasks.post_finish_pop(None, "")
-        while current is not None:
-            outcome = yield current
-            waiting = None
-            if flight is not None:
-                moved, waiting = tasks.collect_finish_pop(flight, sent)
-                _warn(sent, moved)
-            if self._worker.terminated:
-                self._hand_back(outcome)
-                return
-            if waiting is None:
-                moved, waiting = tasks.finish_pop(outcome)
-                _warn(outcome, moved)
-                current, sent, flight = waiting or self._wait(), None, None
-                if current is not None:
-                    flight = tasks.post_finish_pop(None, "")
-            else:
-                flight, sent, current = tasks.post_finish_pop(outcome, waiting.key), outcome, waiting
-
-    def _hand_back(self, outcome: Outcome | None) -> None:
+    def _hand_in(self, outcome: Outcome | None) -> None:
         if outcome is not None:
-            _warn(outcome, _finish(self._worker, outcome))
-
-
-def _finish(worker: "RushWorker", outcome: Outcome) -> bool:
-    return worker._tasks.finish([outcome.key], [outcome.tail]) == [1]
+            _warn(outcome, self._tasks.finish([outcome.key], [outcome.tail]) == [1])
 
 
 def _warn(outcome: Outcome | None, moved: bool) -> None:  # noqa: FBT001 - the store's own answer
-    if outcome is not None and not moved:
+    if not moved and outcome is not None:
         log.warning("tasks: %s was not running here any more; its result is dropped", outcome.key)
