@@ -2,6 +2,7 @@
 
 import os
 import random
+import select
 import threading
 from dataclasses import replace
 
@@ -69,6 +70,20 @@ def test_the_iterator_survives_cuts(cut, proxy, prefetch):
     proxy.cut_after = None
     assert sorted(net.fetch_finished_tasks()["y"]) == list(range(40))
     assert net.n_tasks == 40
+
+
+def test_a_posted_call_survives_a_server_without_its_scripts_and_a_cut_right_after(cut, proxy):
+    """As when the server is killed and restarted between a call and its reply."""
+    net, worker = cut
+    (key,) = net.push_tasks([{"x": 1}])
+    net.connector.script_flush()
+    flight = worker._tasks.post_finish_pop(None, "")
+    patience(lambda: select.select([worker._session._channel], [], [], 0)[0], what="the refusal")
+    proxy.cut_after = 0
+    _, popped = worker._tasks.collect_finish_pop(flight, None)
+    assert popped.key == key
+    assert proxy.cuts == 1
+    assert net.running_tasks == [key]
 
 
 def test_a_call_that_arrives_after_its_repeat_is_refused(network_id, config):

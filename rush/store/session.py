@@ -229,16 +229,21 @@ class Session:
             return
         flight.landed = True
         try:
-            flight.reply = self._channel.read()
-            if flight.name in _TAKING:
-                self._hold(flight.name, flight.reply)
-        except Refused as refusal:
-            if refusal.word == "NOSCRIPT":
-                flight.reply = self.attempt(flight.name, flight.args)
-            else:
-                flight.fault = self._reason(refusal)
+            flight.reply = self._reply_to(flight)
         except Exception as error:  # noqa: BLE001 - told to whoever collects the flight
             flight.fault = error
+
+    def _reply_to(self, flight: Flight) -> Reply:
+        """Read the reply to a posted script; one that the server did not know has not run, and is sent again."""
+        try:
+            reply = self._channel.read()
+        except Refused as refusal:
+            if refusal.word == "NOSCRIPT":
+                return self.attempt(flight.name, flight.args)
+            raise self._reason(refusal) from refusal
+        if flight.name in _TAKING:
+            self._hold(flight.name, reply)
+        return reply
 
     def _hold(self, name: str, reply: Reply) -> None:
         """Note the task that was taken, before another thread that resumes takes it for one that nobody received."""

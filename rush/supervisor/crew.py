@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -86,7 +87,7 @@ class Crew:
         self._contact = contact
         self._zygote: Zygote | None = None
         self._zygotes = 0
-        self._memory_kills = memory_kills()
+        self._memory_kills = deque([memory_kills()], maxlen=2)
 
     @property
     def alive(self) -> list[LoopState]:
@@ -117,6 +118,10 @@ class Crew:
                         "worker %s was declared lost; its loop registers again at its next step", loop.worker_id
                     )
                 loop.incarnation, loop.between = None, False
+
+    def look_at_memory(self) -> None:
+        """Note now and then how many processes the kernel has killed for memory, so that only recent ones count."""
+        self._memory_kills.append(memory_kills())
 
     def tell_to_stop(self, loops: Sequence[LoopState]) -> None:
         """Make `worker.terminated` true for these loops, and wake those that wait for a task."""
@@ -255,9 +260,8 @@ class Crew:
         self._over(loop, ending)
 
     def _phrase(self, code: int) -> str:
-        """Say how a loop ended that nobody here has ended; the kernel only counts whom it kills for memory."""
-        before, self._memory_kills = self._memory_kills, memory_kills()
-        starved = code == -signal.SIGKILL and self._memory_kills > before
+        """Say how a loop ended that nobody here has ended; the kernel only counts those that it kills for memory."""
+        starved = code == -signal.SIGKILL and memory_kills() > self._memory_kills[0]
         return exit_phrase(code) + (", it seems because memory ran out" if starved else "")
 
     def _stderr_of(self, loop: LoopState) -> str:

@@ -259,6 +259,7 @@ class Supervisor:
         self._crew.tell_to_stop(idle)
 
     def _beat(self) -> None:
+        self._crew.look_at_memory()
         reply = self._contact.beat(self._crew.beats())
         now = time.monotonic()
         if reply is None:
