@@ -6,14 +6,14 @@ from concurrent.futures import ProcessPoolExecutor
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Goal
-from rush import Rush, RushWorker
+from benchmarks.loops import SIGNAL, work_off
+from rush import Rush
 
 WORKERS = 2
 GOALS = {
     "fused": (0, Goal(10_000, more=True), Goal(1.3, more=True)),
     "pipelined": (1, Goal(20_000, more=True), Goal(2, more=True)),
 }
-SIGNAL = "begin"
 
 
 def drain(bench: Bench) -> Iterator[Figure]:
@@ -40,7 +40,7 @@ def drain(bench: Bench) -> Iterator[Figure]:
 def _drain(net: Rush, n: int, prefetch: int) -> float:
     """Give the seconds from the signal to the end of the last worker."""
     net.push_tasks([{"x": float(x)} for x in range(n)])
-    workers = net.start_local_workers(_work, n_workers=WORKERS, prefetch=prefetch)
+    workers = net.start_local_workers(work_off, n_workers=WORKERS, prefetch=prefetch)
     net.wait_for_workers(worker_ids=workers, timeout=30)
     begin = time.monotonic() + 0.3
     net.write_hashes(keys=[SIGNAL], at=[begin])
@@ -48,15 +48,6 @@ def _drain(net: Rush, n: int, prefetch: int) -> float:
     if net.n_finished_tasks != n:
         raise RuntimeError(f"{net.n_finished_tasks} of {n} tasks were finished")
     return max(ended) - begin
-
-
-def _work(worker: RushWorker, prefetch: int) -> None:
-    while (signal := worker.read_hash(SIGNAL, ["at"])) is None:
-        time.sleep(0.01)
-    time.sleep(max(0.0, signal["at"] - time.monotonic()))
-    for task in worker.tasks(prefetch=prefetch, timeout=0):
-        task.finish({"y": task.xs["x"]})
-    worker.write_hashes(keys=[f"{worker.worker_id}-ended"], at=[time.monotonic()])
 
 
 def _ended(net: Rush, worker_id: str) -> float:

@@ -9,7 +9,8 @@ import psutil
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Goal
-from rush import Rush, RushWorker
+from benchmarks.loops import idle
+from rush import Rush
 
 _IMPORT = "import redis, time; t = time.perf_counter(); {}; print(time.perf_counter() - t)"
 NODE = 100
@@ -69,12 +70,7 @@ def _import(words: str) -> float:
 
 
 def _start(net: Rush, n: int) -> None:
-    net.wait_for_workers(worker_ids=net.start_workers(_idle, n_workers=n), timeout=120)
-
-
-def _idle(worker: RushWorker) -> None:
-    while not worker.terminated:
-        time.sleep(1.0)
+    net.wait_for_workers(worker_ids=net.start_workers(idle, n_workers=n), timeout=120)
 
 
 def _unshared(pid: int | None) -> int:

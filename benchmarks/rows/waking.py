@@ -1,32 +1,25 @@
 """From another worker's finish to the return of a call that waits for it."""
 
-import random
 import statistics
 import time
 from collections.abc import Iterator
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Goal
-from rush import Rush, RushWorker
+from benchmarks.loops import finish_now_and_then
+from rush import Rush
 
 FINISHES = 100
 
 
 def wake_up(bench: Bench) -> Iterator[Figure]:
     with bench.network() as net:
-        net.start_local_workers(_finish_now_and_then)
+        net.start_local_workers(finish_now_and_then)
         net.wait_for_workers(1, timeout=30)
         net.fetch_new_tasks(timeout=10)
         delays = [_median_delay(net) for _ in range(bench.repeats)]
     what = "wake-up: from another worker's finish to the return of fetch_new_tasks(timeout=)"
     yield Figure("wake", what, "ms", delays, Goal(1.0), ping=bench.ping.microseconds())
-
-
-def _finish_now_and_then(worker: RushWorker) -> None:
-    while not worker.terminated:
-        (key,) = worker.push_running_tasks([{"x": 0.5}])
-        time.sleep(random.uniform(0.005, 0.015))
-        worker.finish_tasks([key], [{"at": time.monotonic()}])
 
 
 def _median_delay(net: Rush) -> float:
