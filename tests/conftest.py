@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
+from multiprocessing import resource_tracker
 from pathlib import Path
 
 import psutil
@@ -194,7 +195,8 @@ def _nothing_left(_home: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def _marked(mark: str) -> list[psutil.Process]:
-    own = {os.getpid(), *(server.pid for server in servers.SERVERS)}
+    tracker = resource_tracker._resource_tracker._pid  # lives as long as this process, once a test has needed it
+    own = {os.getpid(), tracker, *(server.pid for server in servers.SERVERS)}
     found = []
     for process in psutil.process_iter():
         try:

@@ -12,6 +12,7 @@ from rush.backends import Local, find_backend, registry
 from rush.testing import BackendContract
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+SOURCE = f"export PYTHONPATH={Path.cwd()}:$PYTHONPATH"
 
 
 class Contract(BackendContract):
@@ -57,6 +58,16 @@ class TestSSH(Contract):
 
 
 @pytest.mark.slow
+class TestSSH(Contract):
+    @pytest.fixture
+    def backend(self, start_sshd, ssh_config, tmp_path):
+        from rush.backends import SSH
+
+        config = ssh_config(start_sshd("alpha").block("alpha"))
+        return SSH(["alpha"], config=config, folder=str(tmp_path), setup=[SOURCE])
+
+
+@pytest.mark.slow
 class TestDask(Contract):
     @pytest.fixture
     def backend(self, dask_cluster, tmp_path):
@@ -72,6 +83,5 @@ class TestJobs(Contract):
     def backend(self, request, cluster, tmp_path):
         from rush.backends import PBS, Slurm
 
-        source = f"export PYTHONPATH={Path.cwd()}:$PYTHONPATH"
         kind = {"slurm": Slurm, "pbs": PBS}[request.param]
-        return kind(folder=str(tmp_path), python=sys.executable, setup=[source], workers_per_job=2, gpus=0)
+        return kind(folder=str(tmp_path), python=sys.executable, setup=[SOURCE], workers_per_job=2, gpus=0)
