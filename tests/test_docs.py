@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+import rush
+from rush.server import running_server, stop_server
+from rush.store import list_networks
+from tests import pages
 from tests.conftest import patience
 
 ROOT = Path(__file__).parent.parent
@@ -51,6 +55,34 @@ def run_code_of(page, folder):
         env={**os.environ, "PYTHONPATH": str(ROOT / "examples")},
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.scheduler
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("page", ["docs/howto/slurm.md", "docs/howto/pbs.md"])
+def test_a_page_that_leads_through_a_cluster_can_be_followed(page, tmp_path, cluster, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{os.environ.get('PYTHONPATH', '')}")
+    try:
+        for step in pages.steps(ROOT / page):
+            if step.file is not None:
+                (tmp_path / step.file).write_text(step.content)
+                continue
+            code, printed = pages.run(step.command, tmp_path, sys.executable)
+            assert code == 0, f"{step.command}\n{printed}"
+            first = pages.shape(step.printed.partition("\n")[0])
+            assert first in [pages.shape(line) for line in printed.splitlines() or [""]], f"{step.command}\n{printed}"
+    finally:
+        _end_campaign()
+
+
+def _end_campaign():
+    """End what a page that could not be followed to its end has left."""
+    config = running_server()
+    if config is not None:
+        for name in list_networks(config):
+            rush.Rush(name, config).reset()
+    stop_server()
 
 
 def test_the_tests_that_show_a_promise_are_there():

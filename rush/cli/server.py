@@ -90,13 +90,13 @@ def check(
     from rush.server.reach import remedy
 
     config = connected(url)
-    chosen = find_backend(setting("backend", backend, "local"))
+    name = setting("backend", backend, "local")
     here = probe(config)
-    there = check_way(config, chosen, timeout, lambda said: say(f"the job of backend {chosen.name!r}: {said}"))
+    there = check_way(config, find_backend(name), timeout, lambda said: say(f"the job of {name}: {said}"))
     show({"ok": there.ok, "here": here, "there": there}, f"{_way(here)}\n{_way(there)}", output)
     if there.failed is not None:
         raise RushError(
-            f"workers of backend {chosen.name!r} do not reach the server from {there.host}: "
+            f"workers of {name} do not reach the server from {there.host}: "
             f"{there.failed.detail}; {remedy(config, there.failed)}"
         )
 

@@ -173,7 +173,7 @@ def test_the_command_fails_with_what_to_do(capsys):
     code, out, err = check(capsys, "--url", f"redis://127.0.0.1:{free_port()}", "--output", "json")
     assert code == 1
     assert json.loads(out)["ok"] is False
-    assert "workers of backend 'local' do not reach the server" in err
+    assert "workers of local do not reach the server" in err
     assert "name or address" in err
 
 
