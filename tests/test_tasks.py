@@ -9,7 +9,7 @@ import pytest
 
 import rush
 from rush.manager import Rush
-from rush.model import Ending, TaskKey
+from rush.model import Ending, TaskKey, WorkerState
 
 
 @pytest.fixture
@@ -93,6 +93,18 @@ def test_a_lost_try_puts_the_task_at_the_head_and_the_last_one_fails_it(net, wor
         worker._session.resume()
     assert net.failed_tasks == [first]
     assert net.fetch_failed_tasks().loc[first, "condition"]["message"] == "boom"
+
+
+def test_the_same_result_of_somebody_else_is_not_ones_own(net, worker):
+    (key,) = net.push_tasks([{"x": 1}], max_tries=2)
+    task = worker.pop_task(timeout=0)
+    lost = Ending("lost", uses_try=True, state=WorkerState.LOST)
+    assert worker._store.bury("w1", worker._session.incarnation, lost)
+    with rush.RushWorker(net.network_id, net.config, "w2") as other:
+        again = other.pop_task(timeout=0)
+        assert other.finish_tasks([again.key], [{"y": 1}]) == [key]
+        assert worker.finish_tasks([task.key], [{"y": 1}]) == []
+    assert net.fetch_finished_tasks()["worker_id"].tolist() == ["w2"]
 
 
 def test_known_stops_use_no_try_but_the_twentieth_fails(net, worker):

@@ -203,7 +203,11 @@ class Tasks:
     def _handed_in(self, keys: Sequence[str], tails: Sequence[bytes]) -> dict[str, int]:
         """Say which of these results stand in the store already: an earlier try of the same call put them there."""
         stored = self.where(keys, stored=True)
-        return {key: int(_ends(stored[key][1], tail)) for key, tail in zip(keys, tails, strict=True)}
+        return {key: int(self._wrote(stored[key][1], tail)) for key, tail in zip(keys, tails, strict=True)}
+
+    def _wrote(self, record: Reply, tail: bytes) -> bool:
+        """Say whether a record ends with this result, and is not another worker's that found the same."""
+        return _ends(record, tail) and (self.session.is_manager or _worker_of(record).decode() == self.session.id)
 
     def _cancel_again(self, condition: bytes, wanted: Sequence[str]) -> Reply:
         stored = self.where(wanted, stored=True)

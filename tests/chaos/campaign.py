@@ -23,8 +23,10 @@ MAX_TRIES = 50
 BATCH = 50
 PUSHING = 0.8
 _STUCK = 60.0
+_END = re.compile(r"\S+ \S+ worker \S+: (.*)")
 _EXPECTED = re.compile(
-    r"signal (9|11) |SIGTERM|its loop returned|draining|zygote|lost|registers again|starting anew$|server is (away|back)"
+    r"killed by signal (9|11) |told to stop by SIGTERM|killed after its grace period|its loop returned|its zygote"
+    r"|was declared lost"
 )
 
 
@@ -124,9 +126,6 @@ def _odd_ends(folder):
     """Give the lines in which supervisors report an end that nobody has brought about."""
     found = []
     for path in folder.glob("rush-*/supervisor.err"):
-        found += [
-            line
-            for line in path.read_text().splitlines()
-            if re.match(r"\S+ \S+ worker ", line) and not _EXPECTED.search(line)
-        ]
+        ends = filter(None, map(_END.match, path.read_text().splitlines()))
+        found += [end[0] for end in ends if not _EXPECTED.match(end[1])]
     return found
