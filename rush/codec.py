@@ -32,6 +32,10 @@ _LIST_HEADER = b"\xdd"
 SigningKey = bytes | Callable[[], bytes] | None
 
 
+class Untrusted(CodecError):
+    """A pickle that this process has no reason to trust, or cannot open: another one may."""
+
+
 class Codec:
     """Encodes and decodes values. A round trip keeps value and type.
 
@@ -246,11 +250,11 @@ class Codec:
     def _open_pickle(self, data: bytes) -> Any:
         signature, pickled = data[:SIGNATURE], data[SIGNATURE:]
         if not hmac.compare_digest(signature, self._sign(pickled)):
-            raise CodecError(f"a pickled object is not signed with this process's key; {_NEED_KEY}")
+            raise Untrusted(f"a pickled object is not signed with this process's key; {_NEED_KEY}")
         try:
             return pickle.loads(pickled)  # noqa: S301 - the signature is right
         except Exception as error:
-            raise CodecError(f"cannot unpickle an object here: {type(error).__name__}: {error}") from error
+            raise Untrusted(f"cannot unpickle an object here: {type(error).__name__}: {error}") from error
 
     def _sign(self, pickled: bytes) -> bytes:
         key = self._signing_key()
@@ -261,9 +265,9 @@ class Codec:
             try:
                 self._key = self._key()
             except RushError as error:
-                raise CodecError(f"pickled objects need a signing key: {error}") from error
+                raise Untrusted(f"pickled objects need a signing key: {error}") from error
         if self._key is None:
-            raise CodecError(f"pickled objects need a signing key; {_NEED_KEY}")
+            raise Untrusted(f"pickled objects need a signing key; {_NEED_KEY}")
         return self._key
 
 

@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rush.codec import Untrusted
+from rush.errors import CodecError
 from rush.manager import arguments
 from rush.manager.network import Network
 from rush.model import Task, TaskKey, TaskState
@@ -137,10 +139,14 @@ class TaskWriter(Network):
         """
         limit = arguments.seconds(timeout)
         wanted = ("xs",) if fields == ("xs",) else arguments.choices(fields, "fields", "field", POP_FIELDS)
-        popped = self._tasks.pop()
-        if popped is None and limit != 0:
-            popped = self._wait_and_pop(deadline_after(limit))
-        return None if popped is None else self._task_of(popped, wanted)
+        deadline = deadline_after(limit)
+        while True:
+            popped = self._tasks.pop()
+            if popped is None and limit != 0:
+                popped = self._wait_and_pop(deadline)
+            task = None if popped is None else self._task_of(popped, wanted)
+            if popped is None or task is not None:
+                return task
 
     def finish_tasks(
         self,
@@ -325,16 +331,38 @@ class TaskWriter(Network):
                 return popped
         return None
 
-    def _task_of(self, popped: Popped, wanted: Sequence[str]) -> Task:
-        _, key, xs, xs_extra = self._codec.decode(popped.row)
+    def _task_of(self, popped: Popped, wanted: Sequence[str]) -> Task | None:
+        """Begin a task that was taken; None if it cannot be read."""
+        fields = self._fields_of(popped)
+        if fields is None:
+            return None
+        xs, xs_extra = fields
         self._began(popped.key, popped.timeout)
         return Task(
-            key=TaskKey(key, popped.attempt),
+            key=TaskKey(popped.key, popped.attempt),
             xs=xs if "xs" in wanted else None,
             xs_extra=xs_extra if "xs_extra" in wanted else None,
             tries=popped.tries,
             timeout=popped.timeout,
         )
+
+    def _fields_of(self, popped: Popped) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
+        """Read inputs and extras of a task that was taken; None, and the task fails, if they cannot be read.
+
+        What this process has no reason to trust, another one may be able to read: then the caller hears of it.
+        """
+        try:
+            _, key, xs, xs_extra = self._codec.decode(popped.row)
+            if key != popped.key or type(xs) is not dict:
+                raise CodecError("what is stored is not a task")
+        except Untrusted:
+            raise
+        except CodecError as error:
+            log.warning("task %s cannot be read and fails: %s", popped.key, error)
+            condition = self._codec.encode_condition(error)
+            self._tasks.fail([TaskKey(popped.key, popped.attempt)], [condition])
+            return None
+        return xs, xs_extra
 
     def _settle(self, call: str, names: list[str], flags: list[int]) -> list[str]:
         self._over(names)

@@ -21,7 +21,7 @@ import hiredis
 import redis
 
 from rush.config import RedisConfig
-from rush.errors import ConnectionFailed, StoreFull
+from rush.errors import ConnectionFailed, RushError, StoreFull
 from rush.store.connection import connect, pack
 from rush.store.scripts import Reply, Script
 from rush.store.unwelcome import TurnedAway, turned_away
@@ -47,7 +47,7 @@ class Full(Exception):
     """The server is full, and refused the write without doing any of it."""
 
 
-class Refused(Exception):
+class Refused(RushError):
     """The server's answer is an error."""
 
     @property

@@ -248,7 +248,7 @@ class Session:
     def _hold(self, name: str, reply: Reply) -> None:
         """Note the task that was taken, before another thread that resumes takes it for one that nobody received."""
         taken = reply if name == "pop" else reply[1]
-        if taken:
+        if taken and taken[0]:
             self.held.add(taken[0].decode())
 
     def _reason(self, refusal: Refused) -> Exception:

@@ -1,9 +1,10 @@
 """One network in the server: its workers, loops, placements, logs and events. No sessions, no tasks of one's own."""
 
+import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -11,7 +12,7 @@ from rush.config import RedisConfig
 from rush.errors import ConnectionFailed, RushError
 from rush.keys import Keys, check_id
 from rush.model import Ending, LoopSpec, Placement, StopKind, WorkerInfo, WorkerState
-from rush.store.channel import Readers
+from rush.store.channel import Readers, Refused
 from rush.store.scripts import script
 
 PROTOCOL = 1
@@ -21,6 +22,8 @@ SHORTEST_SIGHT, LONGEST_SIGHT = 0.75, 3.0
 EPOCH_KEPT = 24 * 3600
 LOGS_A_READ = 10_000
 
+log = logging.getLogger("rush")
+T = TypeVar("T")
 _pack = msgspec.msgpack.Encoder().encode
 
 
@@ -116,6 +119,7 @@ class Store:
         self.keys = Keys(network_id)
         self.readers = Readers(config, self.keys.meta)
         self.epoch = ""
+        self._said: set[str] = set()
 
     def close(self) -> None:
         """Close the connections for reading."""
@@ -138,15 +142,17 @@ class Store:
                 f"rush needs Redis {OLDEST_SERVER} or later, or Valkey"
             )
         protocol = self.readers.ask("HGET", self.keys.meta, "protocol")
-        if protocol is not None and int(protocol) != PROTOCOL:
+        if protocol is not None and protocol != str(PROTOCOL).encode():
+            theirs = protocol.decode(errors="replace")
             raise RushError(
-                f"network {self.network_id!r} speaks protocol {int(protocol)} of rush, this version speaks {PROTOCOL}"
+                f"network {self.network_id!r} speaks protocol {theirs} of rush, this version speaks {PROTOCOL}"
             )
 
     def counts(self) -> Counts:
         """Count tasks and workers in one step."""
         k = self.keys
-        return Counts(*self.readers.run(script("counts"), 6, k.queue, k.running, k.log, k.failed, k.workers, k.beats))
+        counts = Counts(*self.readers.run(script("counts"), 6, k.queue, k.running, k.log, k.failed, k.workers, k.beats))
+        return counts if counts.finished >= 0 else replace(counts, finished=self.length_of_no_log())
 
     def put_loop(self, loop_id: str, spec: LoopSpec) -> None:
         """Store a worker loop."""
@@ -180,7 +186,13 @@ class Store:
         if epoch is None or packed is None:
             raise self._no_loop(loop_id)
         self.epoch = epoch.decode()
-        return msgspec.msgpack.decode(packed, type=LoopSpec)
+        try:
+            return msgspec.msgpack.decode(packed, type=LoopSpec)
+        except msgspec.DecodeError as error:
+            raise RushError(
+                f"worker loop {name!r} of network {self.network_id!r} cannot be read; another version of rush or "
+                f"somebody else has written it: {error}"
+            ) from error
 
     def _no_loop(self, loop_id: str | None) -> KeyError:
         named = f"no worker loop {loop_id!r}" if loop_id else "no worker loop"
@@ -195,22 +207,26 @@ class Store:
     def placements(self) -> list[Placement]:
         """Read where workers were put."""
         packed = self.readers.ask("HVALS", self.keys.placements)
-        return [msgspec.msgpack.decode(value, type=Placement) for value in packed]
+        return self._readable(packed, Placement, "placement(s)")
 
     def workers(self) -> list[WorkerInfo]:
         """Read the descriptions of all workers that ever registered, in that order."""
         packed = self.readers.ask("HVALS", self.keys.workers)
-        infos = [msgspec.msgpack.decode(value, type=WorkerInfo) for value in packed]
+        infos = self._readable(packed, WorkerInfo, "description(s) of workers")
         return sorted(infos, key=lambda info: info.registered)
 
     def running_workers(self) -> set[str]:
         """Read the ids of the workers that are running."""
-        return {worker.decode() for worker in self.readers.ask("ZRANGE", self.keys.beats, 0, -1)}
+        return set(map(_text, self.readers.ask("ZRANGE", self.keys.beats, 0, -1)))
 
     def ended_workers(self) -> dict[str, Ended]:
         """Read how workers ended, those included that never registered."""
         pairs = self.readers.ask("HGETALL", self.keys.ended)
-        return {w.decode(): msgspec.msgpack.decode(v, type=Ended) for w, v in zip(pairs[::2], pairs[1::2], strict=True)}
+        found: dict[str, Ended] = {}
+        for worker, packed in zip(pairs[::2], pairs[1::2], strict=True):
+            for ended in self._readable([packed], Ended, "ending(s) of workers"):
+                found[_text(worker)] = ended
+        return found
 
     def incarnations(self, worker_ids: Sequence[str]) -> dict[str, int]:
         """Read under which incarnation each of these workers writes; one that has ended is left out."""
@@ -253,7 +269,7 @@ class Store:
         if reply is None:
             return ScanReply([])
         overdue, look, due = reply
-        lost = [worker.decode() for worker in overdue if self._bury_lost(worker.decode())]
+        lost = [worker for worker in map(_text, overdue) if self._bury_lost(worker)]
         return ScanReply(lost, *(None if ms < 0 else ms / 1000 for ms in (look, due)))
 
     def bury(self, worker_id: str, incarnation: int | None, ending: Ending) -> bool:
@@ -306,10 +322,25 @@ class Store:
         records: list[bytes] = []
         while True:
             start = first + len(records)
-            part = self.readers.ask("LRANGE", self.keys.logs, start, start + LOGS_A_READ - 1)
+            part = self.read_list(self.keys.logs, start, start + LOGS_A_READ - 1)
             records += part
             if len(part) < LOGS_A_READ:
                 return records
+
+    def read_list(self, key: bytes, first: int, last: int) -> list[bytes]:
+        """Read part of a list, both ends included; what is no list is empty, and said so once."""
+        try:
+            records: list[bytes] = self.readers.ask("LRANGE", key, first, last)
+        except Refused as refusal:
+            if refusal.word != "WRONGTYPE":
+                raise
+            self._complain(f"{key.decode()} is no list; somebody else has written there, and it is taken for empty")
+            return []
+        return records
+
+    def length_of_no_log(self) -> int:
+        """Give the length of a log that is no list, and say so once."""
+        return len(self.read_list(self.keys.log, 0, 0))
 
     def learn_epoch(self) -> str:
         """Read the network's epoch; '' if it has none yet."""
@@ -326,6 +357,24 @@ class Store:
             k.placements,
         )
         self.readers.run(script("reset"), len(keys), *keys, self.epoch, fresh_epoch, k.prefix, EPOCH_KEPT)
+
+    def _readable(self, packed: Iterable[bytes], kind: type[T], what: str) -> list[T]:
+        """Decode what is stored, and leave out what is not rush's."""
+        found, lost = [], 0
+        for value in packed:
+            try:
+                found.append(msgspec.msgpack.decode(value, type=kind))
+            except msgspec.DecodeError:
+                lost += 1
+        if lost:
+            self._complain(f"{lost} {what} cannot be read and are left out")
+        return found
+
+    def _complain(self, text: str) -> None:
+        """Say something once, however often it is met."""
+        if text not in self._said:
+            self._said.add(text)
+            log.warning("network %s: %s", self.network_id, text)
 
     def _put(self, key: bytes, fields: Mapping[Any, bytes | str]) -> None:
         words = [word for pair in fields.items() for word in pair]
@@ -356,3 +405,7 @@ class Store:
 def pack_condition(message: str) -> bytes:
     """Pack the condition of a task that rush itself fails."""
     return _pack({"message": message, "type": None, "traceback": None})
+
+
+def _text(word: bytes) -> str:
+    return word.decode(errors="replace")

@@ -1,5 +1,6 @@
 """The steps of tasks: creating, taking, finishing, failing, finding. Values come and go as packed bytes."""
 
+import logging
 import struct
 from collections.abc import Sequence
 from itertools import chain
@@ -16,6 +17,7 @@ MOST_BYTES_A_STEP = 4 * 1024 * 1024
 RECORDS_A_READ = 10_000
 NIL = b"\xc0"
 
+log = logging.getLogger("rush")
 _HEAD = struct.Struct(">BHd")
 _BORN_RUNNING = _HEAD.pack(1, 1, 0.0)
 _WOKEN = ("1",)
@@ -149,20 +151,22 @@ class Tasks:
     def snapshot_keys(self, states: frozenset[TaskState]) -> tuple[list[str], list[str], list[str], int]:
         """Read the keys of queued, running and failed tasks, and the length of the log, in one step."""
         queued, running, failed, length = self._snapshot(states, keys_only=True)
-        names = [[key.decode() for key in keys] for keys in (queued, running, failed)]
+        names = [list(map(_text, keys)) for keys in (queued, running, failed)]
         return names[0], names[1], names[2], length
 
     def log_records(self, first: int, last: int) -> list[bytes]:
         """Read finished records by position, both ends included."""
-        records: list[bytes] = self.store.readers.ask("LRANGE", self.store.keys.log, first, last)
-        return records
+        return self.store.read_list(self.store.keys.log, first, last)
 
     def _snapshot(self, states: frozenset[TaskState], *, keys_only: bool) -> Reply:
         k = self.store.keys
         wanted = "".join(letter.decode() for letter, state in _STATES.items() if state in states)
-        return self.store.readers.run(
+        reply = self.store.readers.run(
             script("snapshot"), 6, k.queue, k.tasks, k.running, k.tries, k.failed, k.log, wanted, str(int(keys_only))
         )
+        if reply[3] < 0:
+            reply[3] = self.store.length_of_no_log()
+        return reply
 
     def _create(self, name: str, keys: Sequence[str], bodies: Sequence[bytes], *head: bytes) -> None:
         if len(keys) == 1:
@@ -244,8 +248,12 @@ class Tasks:
     def _popped(self, reply: Reply) -> Popped | None:
         if not reply:
             return None
+        if len(reply) == 5:
+            log.warning("tasks: %d queued task(s) have vanished from the server and are left out", reply.pop())
+            if not reply[0]:
+                return None
         key, value, used, attempt = reply
-        timeout = _HEAD.unpack_from(value)[2] if value else 0.0
+        timeout = _HEAD.unpack_from(value)[2] if len(value) >= _HEAD.size else 0.0
         return Popped(key.decode(), b"\x94" + value[11:], used + 1, attempt, timeout or None)
 
     def _take_orphan(self) -> Reply:
@@ -256,7 +264,7 @@ class Tasks:
                 session, attempt = _owner(stored[1])
                 if session == self.session.id:
                     tries = self.store.readers.ask("HGET", self.store.keys.tries, key) or b"0 0"
-                    return key.encode(), stored[0], int(tries.split()[0]), attempt
+                    return key.encode(), stored[0], _used(tries), attempt
             self.session.held.discard(key)
         return None
 
@@ -270,7 +278,7 @@ def running_row(value: bytes, owner: bytes, tries: bytes) -> bytes:
     """Put together the packed row of a running task."""
     session, _ = _owner(owner)
     worker = None if session.startswith("~") else session
-    return b"\x96" + value[11:] + _pack(int(tries.split()[0]) + 1) + _pack(worker)
+    return b"\x96" + value[11:] + _pack(_used(tries) + 1) + _pack(worker)
 
 
 def queued_row(value: bytes) -> bytes:
@@ -278,9 +286,15 @@ def queued_row(value: bytes) -> bytes:
     return b"\x94" + value[11:]
 
 
+def _used(tries: bytes) -> int:
+    used = tries.partition(b" ")[0]
+    return int(used) if used.isdigit() else 0
+
+
 def _owner(value: bytes) -> tuple[str, int]:
-    session, attempt, *_ = value.decode().split(" ")
-    return session, int(attempt)
+    session, _, attempt = value.decode(errors="replace").partition(" ")
+    number = attempt.split(" ")[0]
+    return (session, int(number)) if number.isdecimal() else ("~", 1)
 
 
 def _parts(keys: Sequence[str], values: Sequence[bytes]) -> list[tuple[Sequence[str], Sequence[bytes]]]:
@@ -314,4 +328,4 @@ def _worker_of(record: bytes) -> bytes:
 
 
 def _text(word: bytes) -> str:
-    return word.decode()
+    return word.decode(errors="replace")

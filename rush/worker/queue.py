@@ -31,9 +31,11 @@ class QueuedTask:
 
     __slots__ = ("_result", "_worker", "key", "timeout", "tries", "xs", "xs_extra")
 
-    def __init__(self, worker: "RushWorker", popped: Popped) -> None:
-        _, _, xs, self.xs_extra = worker._codec.decode(popped.row)
-        self.xs: dict[str, Any] = xs or {}
+    def __init__(
+        self, worker: "RushWorker", popped: Popped, xs: dict[str, Any], xs_extra: dict[str, Any] | None
+    ) -> None:
+        self.xs = xs
+        self.xs_extra = xs_extra
         self.key = TaskKey(popped.key, popped.attempt)
         self.tries = popped.tries
         self.timeout = popped.timeout
@@ -86,10 +88,13 @@ class _Stream:
         """Yield the tasks that `step`, given the last one's result, takes; hand in the last result at the end."""
         worker = self._worker
         task: QueuedTask | None = None
-        outcome = None
+        outcome: Outcome | None = None
         try:
             while (popped := step(outcome)) is not None:
-                task = QueuedTask(worker, popped)
+                outcome = None
+                if (fields := worker._fields_of(popped)) is None:
+                    continue
+                task = QueuedTask(worker, popped, *fields)
                 worker._began(popped.key, popped.timeout)
                 yield task
                 outcome = task._outcome()

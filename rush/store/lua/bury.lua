@@ -57,9 +57,9 @@ for _, key in ipairs(redis.call('SMEMBERS', KEYS[7])) do
     local try = used + 1
     local pays = ARGV[4] == '1' and (ARGV[5] == '' or ARGV[5] == key) and not prefetched
     if pays then used = used + 1 else stops = stops + 1 end
-    local most = 256 * string.byte(task, 2) + string.byte(task, 3)
+    local readable, _, seq = pcall(cmsgpack.unpack_one, task, 11)
     local born_running = string.byte(task) == 1
-    local exhausted = born_running or used >= most
+    local exhausted = not readable or born_running or used >= 256 * string.byte(task, 2) + string.byte(task, 3)
     redis.call('HDEL', KEYS[11], key)
     if exhausted or (stops >= tonumber(ARGV[9]) and not prefetched) then
       redis.call('HDEL', KEYS[9], key)
@@ -67,7 +67,6 @@ for _, key in ipairs(redis.call('SMEMBERS', KEYS[7])) do
       write_failed(KEYS[12], key, task, try, packed_worker(worker), exhausted and ARGV[7] or ARGV[8])
       lost = lost + 1
     else
-      local _, seq = cmsgpack.unpack_one(task, 11)
       redis.call('HSET', KEYS[9], key, used .. ' ' .. stops)
       redis.call('ZADD', KEYS[10], seq, key)
       requeued = requeued + 1

@@ -24,7 +24,8 @@ if ARGV[2] == '' then return 1 end
 local workers = redis.call('HGETALL', KEYS[3])
 for at = 1, #workers, 2 do
   redis.call('DEL', ARGV[3] .. 'poke:' .. workers[at])
-  local supervisor = cmsgpack.unpack(workers[at + 1]).supervisor
+  local readable, info = pcall(cmsgpack.unpack, workers[at + 1])
+  local supervisor = readable and type(info) == 'table' and info.supervisor
   if type(supervisor) == 'string' then redis.call('DEL', ARGV[3] .. 'poke:' .. supervisor) end
 end
 redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[14], KEYS[15])

@@ -8,7 +8,9 @@
 --   KEYS[6]  list  log
 --   ARGV[1]        states to read: any of 'q', 'r', 'x'
 --   ARGV[2]        '1' for keys only
--- Returns {queued, running, failed, length of the log}: stored values; for a running task {value, owner, tries}.
+-- Returns {queued, running, failed, length of the log}: stored values; for a running task {value, owner, tries}. The
+-- length is -1 if the log is no list.
+-- include length
 local function values(keys)
   local found = {}
   for first = 1, #keys, 4000 do
@@ -40,4 +42,4 @@ end
 if string.find(ARGV[1], 'x', 1, true) then
   failed = redis.call(keys_only and 'HKEYS' or 'HVALS', KEYS[5])
 end
-return {queued, running, failed, redis.call('LLEN', KEYS[6])}
+return {queued, running, failed, length(KEYS[6])}
