@@ -32,7 +32,9 @@ T = TypeVar("T")
 _MORE: Any = object()
 _BUFFER = 65_536
 _LOOKS = 64
-_LONGEST_PAUSE = 256
+_TRIAL = 16
+_TERM = 1_000
+_BETTER = 0.95
 _PASSING = frozenset(
     ("LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "UNBLOCKED", "NOREPLICAS")
 )
@@ -95,31 +97,51 @@ os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 class Patience:
-    """Looks for a reply for some microseconds before the process goes to sleep, where that has paid off lately.
+    """Reads replies, looking for them for some microseconds before going to sleep where that is the faster way.
 
-    A server on another core of this machine answers faster than a sleeping process wakes up. One that is further away,
-    or shares this core, does not: each time in vain doubles the number of replies until the next try.
+    A server on another core answers sooner than a sleeping process wakes up; one that is further away, or waits for
+    this very core, does not. Which it is shows in a trial of both ways, repeated every so many replies.
     """
 
     def __init__(self) -> None:
-        self._rest = 0
-        self._pause = 1
+        self._looking = False
+        self._left = 0
+        self._times: list[float] = []
 
     def read(self, opened: socket.socket, buffer: bytearray) -> int:
-        """Read what is there soon, and give its size; 0 if the caller is to wait for it."""
-        if self._rest:
-            self._rest -= 1
-            return 0
-        receive = opened.recv_into
-        for _ in range(_LOOKS):
-            try:
-                size = receive(buffer, 0, socket.MSG_DONTWAIT)
-            except BlockingIOError:
-                continue
-            self._pause = 1
-            return size
-        self._rest = self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-        return 0
+        """Read what is there, or comes before the socket's timeout; give its size."""
+        if self._left:
+            self._left -= 1
+            return _look(opened, buffer) if self._looking else _wait(opened, buffer)
+        look = len(self._times) >= _TRIAL
+        began = time.perf_counter()
+        size = _look(opened, buffer) if look else _wait(opened, buffer)
+        self._times.append(time.perf_counter() - began)
+        if len(self._times) == 2 * _TRIAL:
+            sleeping, looking = sorted(self._times[:_TRIAL]), sorted(self._times[_TRIAL:])
+            self._looking = looking[_TRIAL // 2] < _BETTER * sleeping[_TRIAL // 2]
+            self._left, self._times = _TERM, []
+        return size
+
+
+def _look(opened: socket.socket, buffer: bytearray) -> int:
+    receive = opened.recv_into
+    for _ in range(_LOOKS):
+        try:
+            return receive(buffer, 0, socket.MSG_DONTWAIT) or _wait(opened, buffer)
+        except BlockingIOError:
+            os.sched_yield()
+    return _wait(opened, buffer)
+
+
+def _wait(opened: socket.socket, buffer: bytearray) -> int:
+    try:
+        size = opened.recv_into(buffer)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        raise TimeoutError("no reply in time") from None
+    if size == 0:
+        raise ConnectionResetError("connection closed by the server")
+    return size
 
 
 class Channel:
@@ -210,17 +232,15 @@ class Channel:
         opened.settimeout(None)
         _limit(opened, socket.SO_SNDTIMEO, self._config.socket_timeout)
         _limit(opened, socket.SO_RCVTIMEO, self._config.socket_timeout)
-        self._patience = None if self._config.tls else Patience()
+        self._read = _wait if self._config.tls else Patience().read  # a TLS socket cannot be looked at
         self._socket = opened
 
     def _receive(self) -> Reply:
         reader, buffer = self._reader, self._buffer
         reply = reader.gets()
-        if reply is _MORE and self._patience is not None:
-            reader.feed(buffer, 0, self._patience.read(self._socket, buffer) or self._wait())
-            reply = reader.gets()
+        read = self._read
         while reply is _MORE:
-            reader.feed(buffer, 0, self._wait())
+            reader.feed(buffer, 0, read(self._socket, buffer))
             reply = reader.gets()
         return reply
 
@@ -228,20 +248,10 @@ class Channel:
         _limit(self._socket, socket.SO_RCVTIMEO, timeout)
         reply = self._reader.gets()
         while reply is _MORE:
-            self._reader.feed(self._buffer, 0, self._wait())
+            self._reader.feed(self._buffer, 0, _wait(self._socket, self._buffer))
             reply = self._reader.gets()
         _limit(self._socket, socket.SO_RCVTIMEO, self._config.socket_timeout)
         return reply
-
-    def _wait(self) -> int:
-        """Read what is there, or comes before the socket's timeout; give its size."""
-        try:
-            size: int = self._socket.recv_into(self._buffer)
-        except (BlockingIOError, ssl.SSLWantReadError):
-            raise TimeoutError("no reply in time") from None
-        if size == 0:
-            raise ConnectionResetError("connection closed by the server")
-        return size
 
     def _reading_of(self, refusal: Refused) -> Exception:
         """Say what an error of the server's means for the caller."""
