@@ -60,6 +60,7 @@ bench-quick: $(VENV)/.dev
 
 chaos: $(VENV)/.dev
 	$(BIN)/python -m tests.chaos $(CHAOS)
+	$(BIN)/python -m pytest -n 0 -s -m long < /dev/null
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m sphinx -W -b html docs docs/_build/html

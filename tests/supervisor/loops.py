@@ -39,6 +39,26 @@ def obey(worker):
         worker.finish_tasks([task.key], [{"pid": os.getpid()}])
 
 
+def obey_ahead(worker):
+    """Do what each task says, with the next one waiting here already."""
+    while not worker.terminated:
+        for task in worker.tasks(prefetch=1):
+            do(**task.xs)
+            task.finish({"tries": task.tries})
+
+
+def pops_and_returns(worker):
+    worker.pop_task(timeout=None)
+
+
+def steady(worker, seconds=1.0):
+    """Make a task of one's own now and then."""
+    while not worker.terminated:
+        (key,) = worker.push_running_tasks([{"x": 1}])
+        time.sleep(seconds)
+        worker.finish_tasks([key], [{"y": 1}])
+
+
 def own_task(worker, timeout=None, seconds=60.0):
     """Begin a task of one's own, once, and sleep in it; a fresh loop idles."""
     if not worker.n_tasks:

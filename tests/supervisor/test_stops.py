@@ -98,6 +98,34 @@ def test_a_task_that_had_nine_tenths_of_the_limit_pays_for_hitting_it(net, tmp_p
     waits(lambda: net.is_failed_task([key])[0])
 
 
+def test_a_task_that_began_late_pays_nothing_for_hitting_the_limit(net, tmp_path):
+    (worker,) = start(net, loops.obey, time_limit=3.0, drain_margin=1.5, grace_period=0.1)
+    soon = time.monotonic() + 0.6
+    waits(lambda: time.monotonic() > soon)
+    (key,) = net.push_tasks([{"how": "sleep_at", "value": str(tmp_path / "began")}])
+    assert "its time limit is near" in reason_of(net, worker)
+    assert (tmp_path / "began").exists()
+    assert net.queued_tasks == [key]
+
+
+def test_a_task_whose_worker_is_killed_by_order_keeps_its_try_and_the_stop_is_counted(net, tmp_path):
+    (key,) = net.push_tasks([{"how": "sleep_at", "value": str(tmp_path / "began")}])
+    (worker,) = start(net, loops.obey)
+    waits((tmp_path / "began").exists)
+    net.stop_workers("kill", [worker])
+    assert net.queued_tasks == [key]
+    assert net.connector.hget(net._store.keys.tries, key) == b"0 1"
+    assert net.pop_task(timeout=0).tries == 1
+
+
+def test_a_loop_that_returns_gives_its_running_task_back(net):
+    (key,) = net.push_tasks([{"x": 1}])
+    (worker,) = net.start_workers(loops.pops_and_returns)
+    assert reason_of(net, worker) == "its loop returned"
+    assert net.queued_tasks == [key]
+    assert net.connector.hget(net._store.keys.tries, key) == b"0 1"
+
+
 def test_idle_workers_end_after_idle_timeout_and_busy_ones_do_not(net, tmp_path):
     net.push_tasks([{"how": "sleep_at", "value": str(tmp_path / "began")}])
     (busy,) = start(net, loops.obey)

@@ -4,8 +4,9 @@ import time
 
 import pytest
 
+from rush.manager import Rush
 from tests.supervisor import loops
-from tests.supervisor.conftest import alive, condition_of, loop_of, start, waits
+from tests.supervisor.conftest import alive, condition_of, end, loop_of, start, waits
 
 
 def test_a_task_that_overruns_fails_and_a_fresh_loop_takes_the_workers_place(net, tmp_path):
@@ -28,6 +29,42 @@ def test_a_timeout_uses_a_try(net, tmp_path):
     began = time.monotonic()
     assert condition_of(net, key)["message"] == "timed out after 0.3 s"
     assert time.monotonic() - began > 0.4
+
+
+def test_a_timeout_ends_code_that_never_comes_back_to_the_interpreter(net):
+    (key,) = net.push_tasks([{"how": "hold", "value": 60.0}], timeout=1.0)
+    (worker,) = start(net, loops.obey)
+    assert condition_of(net, key)["message"] == "timed out after 1 s"
+    (other,) = net.push_tasks([{"how": "nothing"}])
+    assert net.wait_for_tasks([other], timeout=20)
+    assert net._store.running_workers() == {worker}
+
+
+def test_only_the_task_that_overran_pays_and_the_one_behind_it_goes_back(net):
+    slow, behind = net.push_tasks([{"how": "sleep", "value": 60.0}, {"how": "nothing"}], timeout=1.0)
+    (worker,) = start(net, loops.obey_ahead)
+    assert condition_of(net, slow)["message"] == "timed out after 1 s"
+    assert net.wait_for_tasks([behind], timeout=20)
+    assert net.finished_tasks == [behind]
+    assert net.fetch_finished_tasks()["tries"].tolist() == [1]
+    assert net._store.running_workers() == {worker}
+
+
+@pytest.mark.slow
+def test_a_task_that_overruns_while_the_server_is_away_fails_when_it_is_back(start_server, new_network_id, tmp_path):
+    server = start_server(settings={"appendfsync": "always"})
+    net = Rush(new_network_id(), server.config)
+    (key,) = net.push_tasks([{"how": "sleep_at", "value": str(tmp_path / "began")}], timeout=2.0)
+    (worker,) = start(net, loops.obey)
+    waits((tmp_path / "began").exists)
+    loop = loop_of(net, worker)
+    server.stop()
+    waits(lambda: not alive(loop))
+    server.start()
+    assert condition_of(net, key)["message"] == "timed out after 2 s"
+    waits(lambda: loop_of(net, worker) != loop, what="the fresh loop")
+    assert net._store.running_workers() == {worker}
+    end(net)
 
 
 def test_a_task_that_is_done_in_time_is_left_alone(net):
