@@ -5,19 +5,23 @@ import copy
 import logging
 import pickle
 import random
+import re
 import subprocess
 import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 import rush
 from rush.manager import Rush
+from rush.store import list_networks
 from rush.store.events import Listener
 from tests.conftest import patience
-from tests.supervisor.loops import idle
+from tests.supervisor.conftest import end
+from tests.supervisor.loops import idle, obey
 
 
 def refused(config, match):
@@ -41,6 +45,26 @@ def test_a_user_without_rights_is_refused_at_once(config, server):
             refused(replace(config, username="guest", password="guest"), "refused this user: .*permission")
         finally:
             client.acl_deluser("guest")
+
+
+def test_a_user_with_the_rights_that_the_docs_name_can_do_everything(start_server, network_id):
+    page = Path(__file__).parent.parent / "docs" / "howto" / "servers.md"
+    (rule,) = re.findall(r"^ACL SETUSER rush on >PASSWORD (.*)$", page.read_text(), re.MULTILINE)
+    server = start_server("redis")
+    with server.connected() as client:
+        client.execute_command("ACL", "SETUSER", "rush", "on", ">secret", *rule.split())
+    net = Rush(network_id, replace(server.config, username="rush", password="secret"))
+    workers = net.start_workers(obey, n_workers=1, heartbeat_period=0.2)
+    net.wait_for_workers(worker_ids=workers, timeout=30)
+    keys = net.push_tasks([{"how": "sleep", "value": 0}])
+    assert net.wait_for_tasks(keys, timeout=30)
+    assert net.fetch_new_tasks(timeout=5).index.tolist() == keys
+    assert net.detect_lost_workers() == []
+    assert list_networks(net.config) == [network_id]
+    net.stop_workers("terminate")
+    patience(lambda: net.n_running_workers == 0, what="the end of the worker")
+    net.reset()
+    end(net)
 
 
 def test_a_worker_with_a_wrong_password_ends_at_once_and_says_why(config, network_id):

@@ -19,7 +19,14 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", ["README.md", "docs/tutorial.md", "docs/howto/write-a-backend.md", "docs/reference/protocol.md"]
+    "page",
+    [
+        "README.md",
+        "docs/tutorial.md",
+        "docs/howto/servers.md",
+        "docs/howto/write-a-backend.md",
+        "docs/reference/protocol.md",
+    ],
 )
 def test_the_code_of_a_page_runs(page, tmp_path):
     run_code_of(page, tmp_path)

@@ -71,6 +71,20 @@ def test_a_worker_whose_registration_a_failover_has_lost_registers_again(group, 
     end(net)
 
 
+def test_a_task_of_which_a_failover_has_lost_the_end_is_run_again_by_its_worker(group, network_id):
+    net = Rush(network_id, group.config)
+    worker = rush.RushWorker(network_id, group.config, "w1")
+    (key,) = net.push_tasks([{"x": 1}])
+    task = worker.pop_task()
+    with group.replica_cut_off():
+        assert worker.finish_tasks([task.key], [{"y": 1}]) == [key]
+    again = worker.pop_task()
+    assert (again.key, again.xs) == (key, {"x": 1})
+    assert worker.finish_tasks([again.key], [{"y": 2}]) == [key]
+    assert net.fetch_finished_tasks()["y"].tolist() == [2]
+    end(net)
+
+
 @pytest.mark.slow
 def test_a_failover_under_100_workers_loses_nobody(group, network_id):
     net = Rush(network_id, group.config)
