@@ -16,7 +16,8 @@ from rush.config import node_name
 from rush.errors import RushError, WorkerStartError
 from rush.model import Ending, Placement, PlacementState, PlacementStatus, StopKind, WorkerState
 from rush.store.events import Listener, deadline_after, remaining
-from rush.store.store import LONGEST_SIGHT, ScanReply
+from rush.store.replies import ScanReply
+from rush.store.store import LONGEST_SIGHT
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -2,8 +2,9 @@
 
 from rush.store.events import OrderChannel
 from rush.store.networks import list_networks
+from rush.store.replies import Beat, BeatReply, Counts, Ended, ScanReply
 from rush.store.session import Registration, Session
-from rush.store.store import Beat, BeatReply, Counts, Ended, ScanReply, Store
+from rush.store.store import Store
 from rush.store.tasks import Outcome, Popped, Tasks
 
 __all__ = [
