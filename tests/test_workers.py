@@ -1,10 +1,15 @@
 """Workers as a manager sees them, on real processes."""
 
 import logging
+import shlex
+import subprocess
+from pathlib import Path
 
+import psutil
 import pytest
 
 import rush
+from rush.backends import Local
 from rush.manager import Rush
 from tests.conftest import patience
 
@@ -211,3 +216,54 @@ def test_a_handler_collects_and_flushes(net):
     worker.set_terminated()
     with pytest.raises(ValueError, match="buffer_size"):
         rush.RedisHandler(net.config, net.network_id, "w", buffer_size=-1)
+
+
+def talk(worker):
+    print("a result that is nowhere else", flush=True)  # noqa: T201 - what the test looks for
+    idle(worker)
+
+
+def fail(worker):
+    raise RuntimeError("no good")
+
+
+def folder_of(net, worker):
+    return Path(net.placements[worker].stderr).parent
+
+
+@pytest.mark.parametrize("way", ["terminate", "kill", "reset"])
+def test_workers_that_had_nothing_to_say_leave_no_folder(net, tmp_path, way):
+    workers = net.start_workers(idle, n_workers=2, backend=Local(folder=str(tmp_path)))
+    net.wait_for_workers(2, timeout=30)
+    assert len(list(tmp_path.iterdir())) == 1
+    if way == "reset":
+        net.reset()
+    else:
+        net.stop_workers(way, workers)
+    patience(lambda: not list(tmp_path.iterdir()), what="the removal of the folder")
+
+
+def test_what_workers_wrote_stays(net, tmp_path):
+    (worker,) = net.start_workers(talk, backend=Local(folder=str(tmp_path)))
+    net.wait_for_workers(1, timeout=30)
+    folder, pid = folder_of(net, worker), net.placements[worker].pid
+    net.stop_workers("terminate")
+    patience(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+    assert (folder / f"{worker}.out").read_text() == "a result that is nowhere else\n"
+
+
+def test_workers_that_fail_leave_what_their_supervisor_said(net, tmp_path):
+    (worker,) = net.start_workers(fail, backend=Local(folder=str(tmp_path)))
+    folder, pid = folder_of(net, worker), net.placements[worker].pid
+    patience(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == "zombie")
+    assert "no good" in (folder / "supervisor.err").read_text()
+
+
+def test_a_folder_that_was_there_before_stays(net, tmp_path, config):
+    net.worker_script(idle)
+    words = shlex.split(net.worker_script(idle).splitlines()[-1])[1:]
+    process = subprocess.Popen([*words, "--folder", tmp_path], stderr=subprocess.DEVNULL)
+    net.wait_for_workers(1, timeout=30)
+    net.stop_workers("terminate")
+    assert process.wait(30) == 0
+    assert tmp_path.is_dir()

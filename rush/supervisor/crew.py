@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from rush.backends.processes import exit_phrase, tail_of
@@ -62,6 +63,10 @@ class LoopState:
     ending: Ending | None = None
     kill_at: float | None = None
     deadlines: dict[str, tuple[float, float]] = field(default_factory=dict)
+
+
+OWN_OUTPUT = {"supervisor.out", "supervisor.err"}
+"""Where a supervisor's own output goes, in a folder that was made for it alone."""
 
 
 class Crew:
@@ -196,6 +201,19 @@ class Crew:
                 with contextlib.suppress(OSError):
                     if os.path.getsize(path) == 0:  # noqa: PTH202 - plain check
                         os.unlink(path)  # noqa: PTH108 - as above
+
+    def remove_folder(self, *, own: bool) -> None:
+        """Remove a folder that was made for this supervisor, unless its loops have written something.
+
+        Such is its `own`, and one in which its output goes; any other folder is somebody's.
+        """
+        folder = Path(self._assignment.folder)
+        with contextlib.suppress(OSError):
+            left = {path.name for path in folder.iterdir()}
+            if left <= OWN_OUTPUT and (own or left):
+                for name in left:
+                    (folder / name).unlink()
+                folder.rmdir()
 
     def _new_zygote(self) -> Zygote:
         self._zygotes += 1

@@ -310,4 +310,7 @@ class Supervisor:
         self._crew.close()
         self._contact.close()
         sys.stderr.flush()
-        return 1 if self._crew.failed or self._contact.reports else 0
+        well = not (self._crew.failed or self._contact.reports)
+        if well:
+            self._crew.remove_folder(own=self._folder is None)
+        return 0 if well else 1
