@@ -1,7 +1,9 @@
 """Log records in the server: a handler that writes them, and how a worker installs it."""
 
 import logging
+import os
 import time
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -24,6 +26,18 @@ PATIENCE = 2.0
 SHORTEST_PAUSE = 0.5
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 _pack = msgspec.msgpack.Encoder().encode
+
+
+_handlers: "weakref.WeakSet[RedisHandler]" = weakref.WeakSet()
+
+
+def _forget_after_fork() -> None:
+    """Leave to the parent what it has collected."""
+    for handler in list(_handlers):
+        handler.forget()
+
+
+os.register_at_fork(after_in_child=_forget_after_fork)
 
 
 def filter_custom_fields(record: logging.LogRecord) -> logging.LogRecord:
@@ -87,6 +101,7 @@ class RedisHandler(logging.Handler):
         self._flush_level = logging.getLevelNamesMapping()[flush_level] if isinstance(flush_level, str) else flush_level
         self._should_flush = should_flush
         self._records: deque[bytes] = deque(maxlen=MOST_KEPT)
+        _handlers.add(self)
         self.setFormatter(formatter)
         for entry in filters:
             self.addFilter(entry)
@@ -126,6 +141,10 @@ class RedisHandler(logging.Handler):
                 return
             for _ in records:
                 self._records.popleft()
+
+    def forget(self) -> None:
+        """Drop what was collected."""
+        self._records.clear()
 
     def close(self) -> None:
         """Write what was collected and close the connection."""

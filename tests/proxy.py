@@ -19,9 +19,10 @@ class CuttingProxy:
     cut_after
         The next reply is cut after so many bytes, its connection closed; None to leave replies whole.
     delay
-        The next request arrives so many seconds late, when whoever sent it has been hung up on; None for no delay.
-    cuts
-        How many have been cut or delayed.
+        The next request arrives so many seconds late, or once an event is set, when whoever sent it has been hung up on;
+        None for no delay.
+    cuts, late
+        How many have been cut or delayed, and how many delayed ones have arrived.
     silent
         Set it to hold everything back on connections that stay open, as when a cable is pulled; clear it to let all go on.
     """
@@ -29,7 +30,7 @@ class CuttingProxy:
     def __init__(self, target):
         self.target = target
         self.cut_after = self.delay = None
-        self.cuts = 0
+        self.cuts = self.late = 0
         self.silent = Silence()
         self._lock = threading.Lock()
         self._pairs = set()
@@ -91,8 +92,9 @@ class CuttingProxy:
                     break
                 if not replies and (delay := self._take("delay")) is not None:
                     _hang_up(pair[:1])
-                    time.sleep(delay)
+                    delay.wait(60) if isinstance(delay, threading.Event) else time.sleep(delay)
                     sink.sendall(data)
+                    self.late += 1
                     time.sleep(_LONG_ENOUGH)
                     break
                 sink.sendall(data)

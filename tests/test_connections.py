@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import logging
+import os
 import pickle
 import random
 import re
@@ -180,6 +181,23 @@ def test_a_stalled_server_holds_up_a_logging_program_once_not_at_every_record(st
         assert time.monotonic() - began < 3
     handler.close()
     patience(lambda: len(net.read_log()) >= 201, what="the records")
+
+
+def test_what_a_handler_has_collected_is_written_by_its_own_process_only(config, network_id):
+    net = Rush(network_id, config)
+    net._session.open()
+    logger, handler = handler_of(config, network_id, buffer_size=10)
+    logger.info("parent")
+    child = os.fork()
+    if child == 0:
+        try:
+            logger.info("child")
+            handler.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    handler.close()
+    assert sorted(net.read_log()["msg"]) == ["child", "parent"]
 
 
 def test_copies_and_unpickled_managers_have_a_session_of_their_own(config, network_id):
