@@ -57,7 +57,7 @@ class BackendError(RushError):
 
 
 class LimitReached(BackendError):
-    """A job system takes no more jobs for now."""
+    """A job system takes no more jobs for now; what was not placed is held back."""
 
 
 class BackendNotFound(BackendError, LookupError):

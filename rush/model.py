@@ -33,6 +33,15 @@ class StopKind(enum.StrEnum):
     KILL = "kill"
 
 
+class Cut(enum.StrEnum):
+    """What told a loop to stop that nobody had asked to, and that would have gone on."""
+
+    LIMIT = "limit"
+    """The time limit of its job was near."""
+    SIGNAL = "signal"
+    """A signal came, as a job system sends one before it takes a node away."""
+
+
 class TaskKey(str):
     """The key of a popped task, which remembers the attempt it was handed out for.
 
@@ -96,6 +105,8 @@ class Ending:
         A fresh loop takes the worker's place at once, so the worker stays running.
     key
         The one task that pays a try, where only one is to blame; the others go back without.
+    cut
+        What cut the loop short; None where it ended for itself, or as somebody asked.
     """
 
     reason: str
@@ -104,6 +115,7 @@ class Ending:
     tail: str = ""
     respawn: bool = False
     key: str | None = None
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True)
@@ -132,10 +144,17 @@ class PlacementState(enum.StrEnum):
 
 @dataclass(frozen=True)
 class PlacementStatus:
-    """The state of a placement, and the backend's own word for why."""
+    """The state of a placement, and the backend's own word for why.
+
+    Attributes
+    ----------
+    interrupted
+        Whether the job system ended it before its time: at its time limit, for another job, with its node.
+    """
 
     state: PlacementState
     reason: str = ""
+    interrupted: bool = False
 
 
 @dataclass(frozen=True)

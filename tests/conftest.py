@@ -117,13 +117,18 @@ def neighbourhood() -> Iterator[Callable[[int], Neighbourhood]]:
         yield lambda n: stack.enter_context(namespaces.neighbourhood(n))
 
 
-@pytest.fixture(scope="session")
-def _cluster() -> Iterator[Path]:
+def need_slurm() -> None:
+    """Skip the test where there is no Slurm; in CI that is a failure."""
     if lacking := slurm_cluster.missing():
         if os.environ.get("CI") == "true":
             pytest.fail(f"no Slurm: {lacking}")
         pytest.skip(f"no Slurm: {lacking}")
-    with slurm_cluster.in_use() as config:
+
+
+@pytest.fixture(scope="session")
+def _cluster() -> Iterator[Path]:
+    need_slurm()
+    with slurm_cluster.SHARED.in_use() as config:
         yield config
 
 

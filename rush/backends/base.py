@@ -59,6 +59,13 @@ class Backend(abc.ABC):
         """
         return {}
 
+    def continuation(self) -> Mapping[str, str]:
+        """Say in a placement's `details` how its commands can be submitted again, by default not at all.
+
+        ``options`` are this object's arguments as JSON, ``resubmits`` how often its workers may be submitted again.
+        """
+        return {}
+
     @abc.abstractmethod
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Place the commands.

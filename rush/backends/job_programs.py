@@ -41,8 +41,10 @@ def submit_in_parts(count: int, largest: int, submit: Submit, timeout: float) ->
 
     Raises
     ------
+    LimitReached
+        The job system has had enough for `timeout` seconds; what was placed stands in its `placements`.
     BackendError
-        One part was refused for good, or for `timeout` seconds; what was placed stands in its `placements`.
+        One part was refused for good; the same holds for it.
     """
     placed: list[Placement] = []
     size, pause, first_refusal = largest, _FIRST_PAUSE, 0.0
@@ -56,7 +58,7 @@ def submit_in_parts(count: int, largest: int, submit: Submit, timeout: float) ->
                 size = max(1, min(size, count - len(placed)) // 2)
                 continue
             if now - first_refusal + pause > timeout:
-                raise BackendError(f"{len(placed)} of {count} jobs were placed: {error}", placed) from error
+                raise LimitReached(f"{len(placed)} of {count} jobs were placed: {error}", placed) from error
             time.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
         except BackendError as error:

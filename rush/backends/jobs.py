@@ -47,7 +47,10 @@ class JobSystem(Backend):
     template
         Name or path of the template of the job script.
     submit_timeout
-        Seconds for which jobs are held back and tried again at submit limits.
+        Seconds for which a start waits at submit limits; what is held back then, is submitted as soon as it can be.
+    resubmit, max_resubmits
+        Whether a worker that its job's time limit, a preemption or a failed node has ended is submitted again while
+        its network has work, and how often at most.
     loopback
         Whether workers reach a server that listens on this host's loopback only, say by a tunnel that `setup` opens;
         by default they do where all nodes are this very host.
@@ -67,7 +70,9 @@ class JobSystem(Backend):
     gpus_per_worker: int = 0
     folder: str | None = None
     template: str = ""
-    submit_timeout: float = 60.0
+    submit_timeout: float = 10.0
+    resubmit: bool = False
+    max_resubmits: int = 10
     loopback: bool | None = None
 
     def __post_init__(self) -> None:
@@ -81,7 +86,7 @@ class JobSystem(Backend):
             `setup` or `teardown` is one text, not a list of lines.
         """
         job_scripts.seconds_of(self.time)
-        for name, least in (("workers_per_job", 1), ("gpus_per_worker", 0)):
+        for name, least in (("workers_per_job", 1), ("gpus_per_worker", 0), ("max_resubmits", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be {least} or more, got {getattr(self, name)!r}")
         for name in ("setup", "teardown"):
@@ -182,10 +187,16 @@ class JobSystem(Backend):
 
     @property
     def _given(self) -> dict[str, Any]:
-        """The options that differ from their defaults, by which another process can submit the same again."""
+        """The options by which another process can submit the same again: those that differ from their defaults."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         defaults = {field.name: field.default for field in dataclasses.fields(self)}
-        return {name: value for name, value in given.items() if value != defaults[name]}
+        changed = {name: value for name, value in given.items() if value != defaults[name]}
+        return changed | {"python": job_scripts.python_command(self.python)}
+
+    def continuation(self) -> Mapping[str, str]:
+        """Give what a placement says of how its jobs are submitted again, or later."""
+        again = {"resubmits": str(self.max_resubmits)} if self.resubmit and self.max_resubmits else {}
+        return {"options": json.dumps(self._given, default=str), **again}
 
     @property
     def _devices(self) -> int | str | None:
@@ -204,7 +215,7 @@ class JobSystem(Backend):
             details={
                 "user": getpass.getuser(),
                 "folder": str(folder),
-                "options": json.dumps(self._given),
+                **self.continuation(),
                 **self._details(job_id),
             },
         )

@@ -148,7 +148,7 @@ def status_of(row: JobRow) -> PlacementStatus:
     if row.state in _RUNNING:
         return PlacementStatus(PlacementState.RUNNING, f"on {row.node}" if row.node else "")
     if row.state in _ENDED:
-        return PlacementStatus(PlacementState.ENDED, _ending(row))
+        return PlacementStatus(PlacementState.ENDED, _ending(row), interrupted=_is_interrupted(row))
     return PlacementStatus(PlacementState.UNKNOWN, f"PBS says {row.state!r}")
 
 
@@ -164,7 +164,7 @@ def _ending(row: JobRow) -> str:
     status = row.exit_status
     if "terminated by" in row.comment:
         return f"the job was deleted ({row.comment})"
-    if status == _WALLTIME or "exceeded resource walltime" in row.comment:
+    if _hit_its_limit(row):
         return "the job reached its time limit"
     if row.comment.lower().startswith("can never run"):
         return f"the job never ran ({row.comment})"
@@ -173,6 +173,15 @@ def _ending(row: JobRow) -> str:
     if status >= _SIGNALLED:
         return f"the job failed ({exit_phrase(_SIGNALLED - status)})"
     return f"the job failed ({exit_phrase(status)})" if status else "the job has ended"
+
+
+def _hit_its_limit(row: JobRow) -> bool:
+    return row.exit_status == _WALLTIME or "exceeded resource walltime" in row.comment
+
+
+def _is_interrupted(row: JobRow) -> bool:
+    """Whether PBS ended the job for its own reasons: at its time limit, or for another job."""
+    return _hit_its_limit(row) or "preempt" in row.comment.lower()
 
 
 def _row(attributes: Mapping[str, object]) -> JobRow:

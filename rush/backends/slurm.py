@@ -146,13 +146,14 @@ class Slurm(JobSystem):
         return render(load_template(self.template), values)
 
     def _submit(self, network_id: str, folder: Path, first: int, count: int) -> Sequence[str]:
+        executor = _Executor(folder, self._script(network_id, folder, first, count), self._words)
         try:
-            executor = _Executor(folder, self._script(network_id, folder, first, count), self._words)
             job = executor.submit_script()
         except (FailedJobError, FailedSubmissionError, RuntimeError) as error:
-            said = [line.strip() for line in str(error).splitlines() if "error" in line.lower()]
-            kind = LimitReached if slurm_states.is_limit(str(error)) else BackendError
-            raise kind(f"sbatch refused the job: {' '.join(said) or error}") from error
+            text = executor.complaint() or str(error)
+            said = [line.strip() for line in text.splitlines() if "error" in line.lower()]
+            kind = LimitReached if slurm_states.is_limit(text) else BackendError
+            raise kind(f"sbatch refused the job: {' '.join(said) or text}") from error
         return [job] if count == 1 else [f"{job}_{n}" for n in range(count)]
 
     def _output(self, folder: Path, job_id: str, number: int) -> tuple[Path, Path]:  # noqa: ARG002 - named by the job
@@ -172,18 +173,24 @@ class _Executor(SlurmExecutor):
 
     def __init__(self, folder: Path, script: str, words: Sequence[str]) -> None:
         super().__init__(folder)
-        self._script, self._words = script, words
+        self._script, self._words, self._stderr = script, words, folder / "sbatch.err"
 
     def submit_script(self) -> str:
         """Submit the script; give the job's id."""
         return str(self._submit_command("").job_id)
+
+    def complaint(self) -> str:
+        """Give what sbatch wrote to stderr."""
+        return self._stderr.read_text() if self._stderr.exists() else ""
 
     def _make_submission_file_text(self, command: str, uid: str) -> str:  # noqa: ARG002 - submitit's signature
         return self._script
 
     def _make_submission_command(self, submission_file_path: Path) -> list[str]:
         forget = [word for name in job_leftovers() for word in ("-u", name)]
-        return ["env", *forget, "sbatch", *self._words, str(submission_file_path)]
+        words = ["env", *forget, "sbatch", *self._words, str(submission_file_path)]
+        # submitit would print what sbatch complains of, each time that a limit holds jobs back.
+        return ["sh", "-c", 'exec "$@" 2>"$0"', str(self._stderr), *words]
 
 
 class _Site:

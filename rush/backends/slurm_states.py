@@ -21,6 +21,8 @@ _ENDED = {
     "OUT_OF_MEMORY": "the job ran out of memory",
     "LAUNCH_FAILED": "the job could not be launched",
 }
+_INTERRUPTED = {"TIMEOUT", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL"}
+"""Endings that are not the workers' doing, nor anybody's wish."""
 _NO_REASON = {"", "None", "NonZeroExitCode"}
 
 
@@ -105,7 +107,8 @@ def status_of(row: JobRow) -> PlacementStatus:
         return PlacementStatus(PlacementState.UNKNOWN, f"Slurm says {row.state!r}")
     phrase = _ENDED[word]
     details = [text for text in (reason, _exit(row.exit_code)) if text]
-    return PlacementStatus(PlacementState.ENDED, f"{word}: {phrase}" + (f" ({', '.join(details)})" if details else ""))
+    reason = f"{word}: {phrase}" + (f" ({', '.join(details)})" if details else "")
+    return PlacementStatus(PlacementState.ENDED, reason, interrupted=word in _INTERRUPTED)
 
 
 def merged(queued: Mapping[str, JobRow], accounted: Mapping[str, JobRow], job_ids: Sequence[str]) -> dict[str, JobRow]:

@@ -84,6 +84,31 @@ def stop(
 
 
 @app.command()
+def keep(
+    network: NetworkId,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end, as for a timer.")] = False,
+    pause: Annotated[float, typer.Option(min=1.0, help="Seconds between two looks.")] = 30.0,
+    url: Url = None,
+    output: Output = Format.TEXT,
+) -> None:
+    """Submit workers again whose jobs were cut short, until none is left that runs, waits or may come again.
+
+    Only those whose backend was told to resubmit, and only while the network has work. Run it where jobs are submitted.
+    """
+    from rush.manager.keeping import rounds
+
+    submitted: list[str] = []
+    for new in rounds(_network(network, url), pause):
+        submitted += new
+        if new and output is Format.TEXT:
+            show(new, "submitted again: " + ", ".join(new), output)
+        if once:
+            break
+    if output is Format.JSON or not submitted:
+        show({"submitted": submitted}, "no worker was submitted again", output)
+
+
+@app.command()
 def logs(
     network: NetworkId,
     workers: WorkerIds = None,

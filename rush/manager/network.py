@@ -23,6 +23,7 @@ def _after_fork() -> None:
     for network in list(_networks):
         network._session.after_fork()
         network._tasks = Tasks(network._session)
+        network._forget_threads()
 
 
 os.register_at_fork(after_in_child=_after_fork)
@@ -46,6 +47,9 @@ class Network:
 
     def _make_session(self) -> Session:
         return Session(self._store)
+
+    def _forget_threads(self) -> None:
+        """Let go of what belongs to threads that a forked child does not have; there is nothing here."""
 
     @property
     def network_id(self) -> str:

@@ -1,11 +1,13 @@
 """Placing workers: finished command lines for a backend, for a loop that was just stored or long ago."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from rush.backends import Backend
-from rush.errors import BackendError, RushError
+from rush.errors import BackendError, LimitReached, RushError
+from rush.manager import places
 from rush.manager.loops import new_loop_id, worker_arguments
 from rush.model import WorkerCommand
 from rush.names import new_worker_id
@@ -14,19 +16,30 @@ from rush.plan import check_count, setting
 if TYPE_CHECKING:
     from rush.manager.rush import Rush
 
+log = logging.getLogger("rush")
+
 
 def commands_for(net: "Rush", loop_id: str, shares: Sequence[int], *, supervised: bool = False) -> list[WorkerCommand]:
     """Make the command lines for workers of a stored loop, one line for each share of them."""
     commands = []
     for share in shares:
         ids = tuple(new_worker_id() for _ in range(share))
-        words = worker_arguments(net.network_id, loop_id, ids, supervised=supervised)
-        commands.append(WorkerCommand(net.network_id, ids, words, net._secret(), supervised=supervised))
+        commands.append(command_for(net, loop_id, ids, supervised=supervised))
     return commands
 
 
-def place(net: "Rush", commands: list[WorkerCommand], backend: Backend) -> list[str]:
+def command_for(
+    net: "Rush", loop_id: str, ids: Sequence[str], *, supervised: bool = False, paths: Sequence[str] = ()
+) -> WorkerCommand:
+    """Make the command line of one supervisor; `paths` are its words for where modules are."""
+    words = worker_arguments(net.network_id, loop_id, ids, supervised=supervised)
+    return WorkerCommand(net.network_id, tuple(ids), (*words, *paths), net._secret(), supervised=supervised)
+
+
+def place(net: "Rush", commands: list[WorkerCommand], backend: Backend, loop_id: str) -> list[str]:
     """Have a backend place the commands, and store where; give the ids of the workers.
+
+    What a submit limit holds back is stored as well, and submitted later, where the backend says how.
 
     Raises
     ------
@@ -36,9 +49,15 @@ def place(net: "Rush", commands: list[WorkerCommand], backend: Backend) -> list[
     try:
         placed = backend.start(commands)
     except BackendError as error:
-        net._remember(error.placements, backend)
-        raise
-    net._remember(placed, backend)
+        can_wait = isinstance(error, LimitReached) and "options" in backend.continuation()
+        if not can_wait:
+            net._remember(error.placements, backend, loop_id)
+            raise
+        there = {place.worker_ids for place in error.placements}
+        rest = [command for command in commands if command.worker_ids not in there]
+        placed = [*error.placements, *places.held_back(rest, backend, loop_id, str(error))]
+        log.warning("%s; %d are held back, and submitted as soon as they can be", error, len(rest))
+    net._remember(placed, backend, loop_id)
     return [worker for command in commands for worker in command.worker_ids]
 
 
@@ -52,7 +71,8 @@ def start_stored(net: "Rush", backend: Backend, n_workers: int | None, loop_id: 
     """
     shares = shares_for(n_workers, backend)
     net._check_reach(backend)
-    return place(net, commands_for(net, _stored_for(net, backend, loop_id), shares), backend)
+    name = _stored_for(net, backend, loop_id)
+    return place(net, commands_for(net, name, shares), backend, name)
 
 
 def preview_stored(net: "Rush", backend: Backend, n_workers: int | None, loop_id: str | None) -> str:

@@ -1,13 +1,14 @@
 """`Rush`: starts, watches and stops the workers of a network, and reads what they found."""
 
 import contextlib
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rush.backends import Backend, Local, find_backend
 from rush.keys import check_id
-from rush.manager import arguments, placing, watching
+from rush.manager import arguments, keeping, places, placing, watching
 from rush.manager.loops import (
     LoopOptions,
     bind_loop,
@@ -56,12 +57,15 @@ class Rush(TaskReader):
         The server cannot be reached, refuses the password, or is too old.
     """
 
+    _keeper: threading.Thread | None
+
     def __init__(self, network_id: str | None = None, config: "RedisConfig | str | redis.Redis | None" = None) -> None:
         super().__init__(network_id, config)
         self._started: list[str] = []
         self._backends: dict[str, Backend] = {}
         self._printed = 0
         self._last_look = self._next_scan = 0.0
+        self._forget_threads()
 
     def start_workers(
         self,
@@ -258,6 +262,21 @@ class Rush(TaskReader):
         """
         return watching.detect_lost_workers(self)
 
+    def keep_workers(self) -> list[str]:
+        """Submit again the workers of jobs that were cut short, and submit what was held back at a submit limit.
+
+        A manager does it by itself while it lives; this does it from any other process, as ``rush worker keep`` does.
+        Only workers whose backend was told to ``resubmit`` come again, and only while the network has work: tasks that
+        are queued or running, or workers that make their own.
+
+        Returns
+        -------
+        list of str
+            The workers that this call submitted.
+        """
+        watching.find_lost(self)
+        return keeping.keep_going(self)
+
     def reset(self, workers: bool = True) -> Self:  # noqa: FBT001, FBT002 - the manual's signature
         """Stop the workers and delete everything that is stored under the network, in one step for a reader.
 
@@ -270,6 +289,8 @@ class Rush(TaskReader):
         """
         self._session.open()
         if workers:
+            with self._keeping:
+                self._keeper = None
             watching.stop_workers(self, StopKind.KILL, None, KILL_WAIT)
         self._store.reset(new_epoch() if workers else "")
         self._session.forget_network()
@@ -312,7 +333,8 @@ class Rush(TaskReader):
     @property
     def placements(self) -> dict[str, Placement]:
         """Where the backends put the workers, by worker id."""
-        return {worker: place for place in self._store.placements() for worker in place.worker_ids}
+        places = sorted(self._store.placements(), key=lambda place: place.created or 0.0)
+        return {worker: place for place in places for worker in place.worker_ids}
 
     @property
     def worker_info(self) -> "pd.DataFrame":
@@ -364,7 +386,13 @@ class Rush(TaskReader):
         shares = placing.shares_for(n_workers, backend)
         self._check_reach(backend)
         loop_id = self._store_loop(loop, options, backend.name, backend.gpus_per_worker)
-        return placing.place(self, placing.commands_for(self, loop_id, shares, supervised=supervised), backend)
+        commands = placing.commands_for(self, loop_id, shares, supervised=supervised)
+        return placing.place(self, commands, backend, loop_id)
+
+    def _forget_threads(self) -> None:
+        self._polling = threading.Lock()
+        self._keeping = threading.Lock()
+        self._keeper = None
 
     def _check_reach(self, backend: Backend) -> None:
         """Refuse a server that only this host reaches to workers elsewhere."""
@@ -373,12 +401,14 @@ class Rush(TaskReader):
 
             check_reach(self._config, backend.name, reaches_loopback=backend.reaches_loopback())
 
-    def _remember(self, placed: Sequence[Placement], backend: Backend) -> None:
-        self._store.put_placements(placed)
+    def _remember(self, placed: Sequence[Placement], backend: Backend, loop_id: str) -> None:
+        stored = [places.with_loop(place, loop_id) for place in placed]
+        self._store.put_placements(stored)
         self._backends[backend.name] = backend
         for place in placed:
             self._started += place.worker_ids
         watching.watch(self, placed)
+        keeping.watch(self, stored)
 
     def _store_loop(self, loop: Callable[..., Any], options: LoopOptions, backend: str, gpus: int = 0) -> str:
         check_options(options)

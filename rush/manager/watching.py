@@ -14,7 +14,8 @@ import psutil
 
 from rush.config import node_name
 from rush.errors import RushError, WorkerStartError
-from rush.model import Ending, Placement, PlacementState, PlacementStatus, StopKind, WorkerState
+from rush.manager import keeping, places
+from rush.model import Ending, Placement, PlacementState, StopKind, WorkerState
 from rush.store.events import Listener, deadline_after, remaining
 from rush.store.replies import ScanReply
 from rush.store.store import LONGEST_SIGHT
@@ -59,8 +60,9 @@ def _raise_start_failure(net: "Rush", missing: Sequence[str]) -> None:
             raise WorkerStartError(
                 _with_tail(f"worker {worker!r} died before it registered: {ended[worker].reason}", ended[worker].tail)
             )
-    waiting = [p for p in net._store.placements() if set(p.worker_ids) & set(missing)]
-    for placement, status in _polled(net, waiting):
+    keeping.keep_going(net)
+    waiting = [p for p in places.current(net) if set(p.worker_ids) & set(missing)]
+    for placement, status in places.polled(net, waiting):
         if status.state is not PlacementState.ENDED:
             continue
         late = {info.worker_id for info in net._store.workers()} | set(net._store.ended_workers())
@@ -75,30 +77,12 @@ def _with_tail(text: str, tail: str) -> str:
     return f"{text}\n{tail.rstrip()}" if tail.strip() else text
 
 
-def _polled(net: "Rush", placements: Iterable[Placement]) -> list[tuple[Placement, PlacementStatus]]:
-    """Ask each backend once about its placements; one that fails knows nothing."""
-    groups: dict[str, list[Placement]] = {}
-    for placement in placements:
-        groups.setdefault(placement.backend, []).append(placement)
-    found = []
-    for group in groups.values():
-        backend = net._backend_of(group[0])
-        if backend is None:
-            continue
-        try:
-            states = backend.poll(group)
-        except (RushError, OSError) as error:
-            log.warning("backend %s cannot say what became of its workers: %s", backend.name, error)
-            continue
-        found += [(placement, states[placement.id]) for placement in group if placement.id in states]
-    return found
-
-
 def stop_workers(net: "Rush", kind: StopKind, names: Sequence[str] | None, wait: float) -> None:
     """Tell workers to stop; kill sees to it that they do."""
     store = net._store
+    keeping.let_go(net, names)
     running = store.running_workers()
-    pending = _pending(net)
+    pending = places.pending(net)
     targets = sorted(running) if names is None else [w for w in names if w in running]
     unborn = [p for p in pending if names is None or set(p.worker_ids) <= set(names)]
     if names is not None:
@@ -127,9 +111,9 @@ def stop_workers(net: "Rush", kind: StopKind, names: Sequence[str] | None, wait:
 
 def stop_started(net: "Rush", grace: float) -> None:
     """Terminate the workers that this manager started, and after `grace` seconds kill them."""
-    started = set(net._started)
+    started = places.with_successors(net, net._started)
     running = started & net._store.running_workers()
-    unborn = {w for p in _pending(net) for w in p.worker_ids} & started
+    unborn = {w for p in places.pending(net) for w in p.worker_ids} & started
     if running:
         stop_workers(net, StopKind.TERMINATE, sorted(running), 0)
         _wait_until_ended(net, sorted(running), grace)
@@ -163,21 +147,19 @@ def _bury(net: "Rush", names: Sequence[str], ending: Ending) -> list[str]:
     return [worker for worker, incarnation in known.items() if net._store.bury(worker, incarnation, ending)]
 
 
-def _pending(net: "Rush") -> list[Placement]:
-    """Give the placements of which a worker may still register."""
-    store = net._store
-    settled = {info.worker_id for info in store.workers()} | set(store.ended_workers())
-    waiting = [p for p in store.placements() if not set(p.worker_ids) <= settled]
-    gone = {p.id for p, status in _polled(net, waiting) if status.state is PlacementState.ENDED}
-    return [p for p in waiting if p.id not in gone]
-
-
 def has_pending_workers(net: "Rush") -> bool:
-    """Say whether a worker that was placed may still register."""
-    return bool(_pending(net))
+    """Say whether a worker that was placed, or may be submitted again, may still register."""
+    return bool(places.pending(net)) or keeping.may_go_on(net)
 
 
 def detect_lost_workers(net: "Rush") -> list[str]:
+    """Find lost workers, then submit those again that may be."""
+    lost = find_lost(net)
+    keeping.keep_going(net)
+    return lost
+
+
+def find_lost(net: "Rush") -> list[str]:
     """Find lost workers by their processes and by their heartbeats, with the second look at those."""
     net._session.open()
     lost = reap_placements(net)
@@ -196,6 +178,7 @@ def look_after(net: "Rush", *, hurry: bool) -> float:
     if time.monotonic() - net._last_look >= (_HURRY if hurry else _SELDOM):
         net._last_look = time.monotonic()
         _announced(net, reap_placements(net))
+        keeping.keep_going(net)
     if time.monotonic() >= net._next_scan:
         net._session.open()
         reply = _scan(net)
@@ -228,7 +211,7 @@ def reap_placements(net: "Rush") -> list[str]:
     if not running:
         return []
     lost = []
-    for placement, status in _polled(net, [p for p in net._store.placements() if running & set(p.worker_ids)]):
+    for placement, status in places.polled(net, [p for p in net._store.placements() if running & set(p.worker_ids)]):
         if status.state is PlacementState.ENDED:
             reason = f"worker lost: its supervisor is gone ({status.reason or 'process ended'})"
             tail = backend.tail(placement) if (backend := net._backend_of(placement)) is not None else ""
@@ -273,6 +256,12 @@ def worker_table(net: "Rush") -> "pd.DataFrame":
     """Give one row for each worker, those included that were placed but have not registered."""
     import pandas as pd
 
+    table = pd.DataFrame(worker_rows(net), columns=list(COLUMNS))
+    return table.astype({"pid": "Int64", "heartbeat": "boolean"})
+
+
+def worker_rows(net: "Rush") -> list[tuple[object, ...]]:
+    """Give the values of `COLUMNS` for each worker."""
     store = net._store
     infos, running, ended = store.workers(), store.running_workers(), store.ended_workers()
     rows: list[tuple[object, ...]] = []
@@ -282,8 +271,8 @@ def worker_table(net: "Rush") -> "pd.DataFrame":
         reason = end.reason if end is not None and state is not WorkerState.RUNNING else None
         rows.append((info.worker_id, info.pid, info.hostname, info.heartbeat, state.value, reason, info.backend))
     registered = {info.worker_id for info in infos}
-    unborn = [p for p in store.placements() if not set(p.worker_ids) <= registered]
-    states = {placement.id: status for placement, status in _polled(net, unborn)}
+    unborn = [p for p in places.current(net) if not set(p.worker_ids) <= registered]
+    states = {placement.id: status for placement, status in places.polled(net, unborn)}
     for placement in unborn:
         status = states.get(placement.id)
         for worker in placement.worker_ids:
@@ -294,8 +283,7 @@ def worker_table(net: "Rush") -> "pd.DataFrame":
             state = WorkerState.TERMINATED if dead else WorkerState.PENDING
             reason = end.reason if end is not None else (status.reason or None if status is not None else None)
             rows.append((worker, None, placement.host, None, state.value, reason, placement.backend))
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.astype({"pid": "Int64", "heartbeat": "boolean"})
+    return rows
 
 
 def tails(net: "Rush") -> list[tuple[Placement, str]]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from rush.model import StopKind, WorkerState
+from rush.model import Cut, StopKind, WorkerState
 
 
 @dataclass(frozen=True)
@@ -60,12 +60,13 @@ class ScanReply:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a worker ended; `time` is in seconds since the epoch."""
+    """How a worker ended; `time` is in seconds since the epoch, `cut` as in `Ending`."""
 
     state: WorkerState
     reason: str
     tail: str
     time: float
+    cut: Cut | None = None
 
 
 @dataclass(frozen=True)

@@ -130,10 +130,21 @@ class Store:
         if packed:
             self._put(self.keys.placements, packed)
 
+    def swap_placement(self, old: Placement, new: Placement, successor: Placement | None = None) -> bool:
+        """Put `new` where `old` stands, and `successor` beside it, unless somebody else has changed it since."""
+        k = self.keys
+        words = [old.id, _pack(old), _pack(new), *(() if successor is None else (successor.id, _pack(successor)))]
+        return bool(self.readers.run(script("swap"), 2, k.meta, k.placements, self.epoch, *words) == 1)
+
     def placements(self) -> list[Placement]:
         """Read where workers were put."""
         packed = self.readers.ask("HVALS", self.keys.placements)
         return self._readable(packed, Placement, "placement(s)")
+
+    def has_work(self) -> bool:
+        """Say whether a worker that joins finds work: tasks are open, or workers make their own."""
+        counts = self.counts()
+        return bool(counts.queued or counts.running or self.readers.ask("HEXISTS", self.keys.meta, "own_tasks"))
 
     def workers(self) -> list[WorkerInfo]:
         """Read the descriptions of all workers that ever registered, in that order."""
@@ -321,7 +332,7 @@ class Store:
         )
         often = f"stopped {MOST_KNOWN_STOPS} times while running, the last time: {ending.reason}"
         args = (
-            *(worker_id, incarnation, _pack(Ended(ending.state, ending.reason, ending.tail, time.time()))),
+            *(worker_id, incarnation, _pack(Ended(ending.state, ending.reason, ending.tail, time.time(), ending.cut))),
             *(str(int(ending.uses_try)), ending.key or "", str(int(ending.respawn)), pack_condition(ending.reason)),
             *(pack_condition(often), MOST_KNOWN_STOPS, self.epoch),
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rush.backends.processes import exit_phrase, tail_of
-from rush.model import Ending
+from rush.model import Cut, Ending
 from rush.store import Beat
 from rush.supervisor.contact import Contact, Report
 from rush.supervisor.messages import News
@@ -128,11 +128,11 @@ class Crew:
         """Note now and then how many processes the kernel has killed for memory, so that only recent ones count."""
         self._memory_kills.append(memory_kills())
 
-    def tell_to_stop(self, loops: Sequence[LoopState]) -> None:
+    def tell_to_stop(self, loops: Sequence[LoopState], cut: Cut | None = None) -> None:
         """Make `worker.terminated` true for these loops, and wake those that wait for a task."""
         told = [loop for loop in loops if loop.alive and not self.slots.told_to_stop(loop.index)]
         for loop in told:
-            self.slots.tell_to_stop(loop.index)
+            self.slots.tell_to_stop(loop.index, cut)
         if told:
             self._contact.attempt(lambda: self._contact.store.poke(*(loop.worker_id for loop in told)))
 
@@ -263,17 +263,17 @@ class Crew:
         if self.closing is None and loop.kill_at is None:
             log.warning("worker %s: told to stop by %s", loop.worker_id, signal.Signals(number).name)
             loop.kill_at = time.monotonic() + self._spec.grace_period
-            self.tell_to_stop([loop])
+            self.tell_to_stop([loop], Cut.SIGNAL)
 
     def _on_exit(self, loop: LoopState, code: int) -> None:
-        ending = loop.ending
+        ending, cut = loop.ending, self.slots.cut(loop.index)
         if ending is None and code == 0 and loop.returned:
-            ending = Ending("its loop returned", uses_try=False)
+            ending = Ending("its loop returned", uses_try=False, cut=cut)
         elif ending is None:
             reason = loop.error or self._phrase(code)
             again = loop.restarts < self._spec.max_restarts and self.closing is None and loop.incarnation is not None
             loop.restarts += 1
-            ending = Ending(reason, uses_try=True, tail=self._stderr_of(loop), respawn=again)
+            ending = Ending(reason, uses_try=True, tail=self._stderr_of(loop), respawn=again, cut=cut)
             self.failed = self.failed or not again
         self._over(loop, ending)
 

@@ -3,6 +3,7 @@
 import socket
 import time
 
+from rush.model import Cut
 from rush.supervisor.messages import tell
 from rush.supervisor.slots import Slots
 
@@ -44,6 +45,11 @@ class Link:
     def terminated(self) -> bool:
         """Whether the loop is told to stop."""
         return self._slots.told_to_stop(self._index)
+
+    @property
+    def cut(self) -> Cut | None:
+        """What cuts the loop short."""
+        return self._slots.cut(self._index)
 
     def registered(self, incarnation: int) -> None:
         """Have the supervisor send the heartbeat."""

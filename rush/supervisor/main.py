@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from rush.config import RedisConfig, job_end_time
 from rush.errors import RushError
-from rush.model import Ending, LoopSpec, StopKind
+from rush.model import Cut, Ending, LoopSpec, StopKind
 from rush.store import Store
 from rush.supervisor.contact import Contact, patience
 from rush.supervisor.crew import Crew, LoopState
@@ -198,29 +198,29 @@ class Supervisor:
         """Drain at the first, kill at the second; what drains for another reason gets no more than the grace period."""
         reason = f"told to stop by {signal.Signals(number).name}"
         if self._signalled and number != signal.SIGUSR2:
-            self._kill_all(self._crew.closing or reason)
+            self._kill_all(self._crew.closing or reason, Cut.SIGNAL)
             return
         self._signalled = self._signalled or number != signal.SIGUSR2
         kill_at = time.monotonic() + self._spec.grace_period
         if self._crew.closing is None:
-            self._drain(reason, kill_at)
+            self._drain(reason, kill_at, Cut.SIGNAL)
         elif self._kill_at is not None:
             self._kill_at = min(self._kill_at, kill_at)
 
-    def _drain(self, reason: str, kill_at: float) -> None:
+    def _drain(self, reason: str, kill_at: float, cut: Cut | None = None) -> None:
         self._crew.closing, self._kill_at = reason, kill_at
         log.warning("draining: %s", reason)
-        self._crew.tell_to_stop(self._crew.alive)
+        self._crew.tell_to_stop(self._crew.alive, cut)
 
-    def _kill_all(self, reason: str) -> None:
+    def _kill_all(self, reason: str, cut: Cut | None = None) -> None:
         self._crew.closing, self._kill_at = reason, None
         for loop in self._crew.alive:
-            self._crew.kill(loop, Ending(reason, uses_try=False))
+            self._crew.kill(loop, Ending(reason, uses_try=False, cut=cut and self._crew.slots.cut(loop.index)))
 
     def _enforce_limits(self, now: float) -> None:
         crew, grace = self._crew, self._spec.grace_period
         if crew.closing is None and (at := self._walltime.drain_at()) is not None and now >= at:
-            self._drain("its time limit is near", self._walltime.kill_at(grace))
+            self._drain("its time limit is near", self._walltime.kill_at(grace), Cut.LIMIT)
         away = self._contact.away_for(now)
         if crew.closing is None and away > patience(self._config):
             self._drain(f"the server at {self._config.address} has not answered for {away:.0f} s", now + grace)
@@ -237,7 +237,8 @@ class Supervisor:
 
     def _end_grace(self, loop: LoopState, reason: str) -> None:
         pays = self._walltime.drained and self._walltime.overran(*self._crew.slots.task(loop.index))
-        self._crew.kill(loop, Ending(f"killed after its grace period: {reason}", uses_try=pays))
+        cut = self._crew.slots.cut(loop.index)
+        self._crew.kill(loop, Ending(f"killed after its grace period: {reason}", uses_try=pays, cut=cut))
 
     def _enforce_deadlines(self, loop: LoopState, now: float) -> None:
         for key, (at, limit) in list(loop.deadlines.items()):

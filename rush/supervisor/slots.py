@@ -6,7 +6,11 @@ import struct
 import tempfile
 import time
 
+from rush.model import Cut
+
 SIZE = 32
+_GOING, _STOPPED, _BARRED, _LIMIT, _SIGNAL = range(5)
+_CUTS = {_LIMIT: Cut.LIMIT, _SIGNAL: Cut.SIGNAL}
 _TASK = struct.Struct("<Bxxxxxxxd")
 _OFFSET = 8
 
@@ -37,24 +41,28 @@ class Slots:
 
     def bar(self, index: int) -> None:
         """Keep a loop from beginning that has been ordered and is not wanted any more."""
-        self._memory[index * SIZE] = 2
+        self._memory[index * SIZE] = _BARRED
 
     def barred(self, index: int) -> bool:
         """Whether the loop must not begin."""
-        return self._memory[index * SIZE] == 2
+        return self._memory[index * SIZE] == _BARRED
 
-    def tell_to_stop(self, index: int) -> None:
-        """Set the flag that makes `worker.terminated` true."""
-        self._memory[index * SIZE] = 1
+    def tell_to_stop(self, index: int, cut: Cut | None = None) -> None:
+        """Set the flag that makes `worker.terminated` true, and say what cuts the loop short."""
+        self._memory[index * SIZE] = {Cut.LIMIT: _LIMIT, Cut.SIGNAL: _SIGNAL, None: _STOPPED}[cut]
 
     def clear(self, index: int) -> None:
         """Make the slot ready for a fresh loop."""
-        self._memory[index * SIZE] = 0
+        self._memory[index * SIZE] = _GOING
         self.end_task(index, time.monotonic())
 
     def told_to_stop(self, index: int) -> bool:
         """Whether the loop is told to stop."""
-        return self._memory[index * SIZE] != 0
+        return self._memory[index * SIZE] != _GOING
+
+    def cut(self, index: int) -> Cut | None:
+        """Give what cuts the loop short; None where nothing does, or it was told to stop by somebody."""
+        return _CUTS.get(self._memory[index * SIZE])
 
     def begin_task(self, index: int, now: float) -> None:
         """Note that a task began; `now` is of the monotonic clock, which processes share."""

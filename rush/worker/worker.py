@@ -95,7 +95,8 @@ class RushWorker(Rush):
         """Mark the worker as terminated: its last step. Tasks that it still runs go back to the queue or fail."""
         incarnation = self._session.incarnation
         if incarnation is not None:
-            self._store.bury(self._worker_id, incarnation, Ending("its loop returned", uses_try=False))
+            cut = None if self._link is None else self._link.cut
+            self._store.bury(self._worker_id, incarnation, Ending("its loop returned", uses_try=False, cut=cut))
         if self._heartbeat is not None:
             self._heartbeat.close()
             self._heartbeat = None
