@@ -1,6 +1,7 @@
 """What OpenSSH's configuration says of a host: as ``ssh -G`` tells it, or read from the file where there is no ssh."""
 
 import getpass
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -47,13 +48,16 @@ class Target:
 
 @dataclass(frozen=True)
 class HostSettings:
-    """How a host is reached: its address, the keys to show, the hosts to jump through, and what its own key may be."""
+    """How a host is reached: its address, the keys to show, the hosts to jump through, and what its own key may be.
+
+    `agent` is the socket of the agent to ask, None for none, and empty for the one in the environment.
+    """
 
     host: str
     port: int
     user: str
     key_files: tuple[str, ...]
-    use_agent: bool
+    agent: str | None
     only_these_keys: bool
     jumps: tuple[str, ...]
     known_hosts: tuple[str, ...]
@@ -155,13 +159,16 @@ def _settings(target: Target, found: Mapping[str, Sequence[str]]) -> HostSetting
     files = [*_paths(found, "userknownhostsfile", _KNOWN_HOSTS), *_paths(found, "globalknownhostsfile", ())]
     jumps = _one(found, "proxyjump", "none")
     hops = tuple(jump.strip() for jump in jumps.split(",")) if jumps.lower() != "none" else ()
+    user = _one(found, "user", "") or getpass.getuser()
+    agent = _one(found, "identityagent", "")
+    tokens = {"h": host, "p": str(port), "r": user, "u": getpass.getuser(), "d": str(Path.home()), "%": "%"}
     own = {host.lower(), split_port(target.name)[0].rpartition("@")[2].lower()}
     return HostSettings(
         host=host,
         port=port,
-        user=_one(found, "user", "") or getpass.getuser(),
-        key_files=tuple(str(Path(path).expanduser()) for path in found.get("identityfile", _KEY_FILES)),
-        use_agent=_one(found, "identityagent", "").lower() != "none",
+        user=user,
+        key_files=tuple(_expanded(path, tokens) for path in found.get("identityfile", _KEY_FILES)),
+        agent=None if agent.lower() == "none" else agent.removeprefix("$").removeprefix("SSH_AUTH_SOCK"),
         only_these_keys=_one(found, "identitiesonly", "no").lower() in {"yes", "true"},
         # A pattern like "Host *" names the jump host for the jump host, too.
         jumps=() if hops and split_port(hops[-1])[0].rpartition("@")[2].lower() in own else hops,
@@ -170,6 +177,11 @@ def _settings(target: Target, found: Mapping[str, Sequence[str]]) -> HostSetting
         unknown_keys=_one(found, "stricthostkeychecking", "ask").lower(),
         hash_names=_one(found, "hashknownhosts", "no").lower() in {"yes", "true"},
     )
+
+
+def _expanded(path: str, tokens: Mapping[str, str]) -> str:
+    """Put in what ``%h`` and its like stand for, and the home."""
+    return str(Path(re.sub("%(.)", lambda match: tokens.get(match[1], match[0]), path)).expanduser())
 
 
 def _names_of_key(host: str, port: int) -> tuple[str, ...]:

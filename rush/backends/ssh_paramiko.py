@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import paramiko
+from paramiko.agent import AgentSSH
 from paramiko.pkey import UnknownKeyType
 
 from rush.backends import ssh_known_hosts as known_hosts
@@ -245,15 +246,11 @@ def _log_in(transport: paramiko.Transport, target: Target, settings: HostSetting
 def _keys(settings: HostSettings, locked: list[str]) -> Iterator[tuple[str, Any]]:
     """Give the agent's keys and those in files; the names of files that need a passphrase go into `locked`."""
     files = [path for path in settings.key_files if Path(path).is_file()]
-    if settings.use_agent:
-        agent = paramiko.Agent()
-        try:
-            own = {_public(path) for path in settings.key_files}
-            for key in agent.get_keys():
-                if not settings.only_these_keys or key.asbytes() in own:
-                    yield f"agent's {key.get_name()} {key.comment}".rstrip(), key
-        finally:
-            agent.close()
+    with contextlib.closing(_agent(settings.agent)) as agent:
+        own = {_public(path) for path in settings.key_files}
+        for key in agent.get_keys():
+            if not settings.only_these_keys or key.asbytes() in own:
+                yield f"agent's {key.get_name()} {key.comment}".rstrip(), key
     for path in files:
         try:
             yield path, paramiko.PKey.from_path(path)
@@ -261,6 +258,25 @@ def _keys(settings: HostSettings, locked: list[str]) -> Iterator[tuple[str, Any]
             locked.append(path)
         except (paramiko.SSHException, UnknownKeyType, ValueError, OSError) as error:
             log.debug("key file %s is left out: %s", path, error)
+
+
+class _AgentAt(AgentSSH):
+    """The agent that listens on a socket; one without keys where nobody does, or where there is no socket."""
+
+    def __init__(self, path: str | None) -> None:
+        super().__init__()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if path is not None:
+            with contextlib.suppress(*_FAULTS):
+                self._socket.connect(path)
+                self._connect(self._socket)  # type: ignore[attr-defined] # the stubs leave it out
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _agent(path: str | None) -> "paramiko.Agent | _AgentAt":
+    return paramiko.Agent() if path == "" else _AgentAt(path)
 
 
 def _public(path: str) -> bytes:

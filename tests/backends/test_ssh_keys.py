@@ -215,6 +215,33 @@ def test_the_agents_keys_open_the_host(host, ssh_config, agent, tmp_path):
     assert ask(ssh_config(block)) == "hello"
 
 
+def test_the_agent_may_be_another_than_that_of_the_environment_or_none(host, ssh_config, agent, monkeypatch, tmp_path):
+    agent(host.key)
+    monkeypatch.delenv("SSH_AUTH_SOCK")
+    options = {"IdentityFile": tmp_path / "none", "IdentitiesOnly": "no"}
+    for other in ("none", tmp_path / "nobody"):
+        with pytest.raises(BackendError, match="keys shown: none"):
+            ask(ssh_config(host.block("alpha", IdentityAgent=other, **options)))
+    assert ask(ssh_config(host.block("alpha", IdentityAgent=tmp_path / "agent", **options))) == "hello"
+
+
+def test_names_of_key_files_may_have_tokens(host, ssh_config):
+    make_key(host.folder / f"{getpass.getuser()}-{host.address}-{host.port}")
+    (host.folder / "authorized_keys").write_text(
+        (host.folder / f"{getpass.getuser()}-{host.address}-{host.port}.pub").read_text()
+    )
+    assert ask(ssh_config(host.block("alpha", IdentityFile=f"{host.folder}/%r-%h-%p"))) == "hello"
+
+
+def test_a_certificate_beside_a_key_is_shown(start_sshd, ssh_config, tmp_path):
+    authority, key = make_key(tmp_path / "authority"), make_key(tmp_path / "signed")
+    sign = ["ssh-keygen", "-q", "-s", authority, "-I", "me", "-n", getpass.getuser(), f"{key}.pub"]
+    subprocess.run(sign, check=True, capture_output=True)
+    host = start_sshd("alpha", settings={"TrustedUserCAKeys": f"{authority}.pub"})
+    (host.folder / "authorized_keys").write_text("")
+    assert ask(ssh_config(host.block("alpha", IdentityFile=key))) == "hello"
+
+
 def test_only_the_keys_that_are_named_are_shown_where_that_is_wanted(host, ssh_config, agent, tmp_path):
     agent(host.key)
     block = host.block("alpha", IdentityFile=make_key(tmp_path / "other"), IdentitiesOnly="yes")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from rush import Rush
+from rush.backends import ssh_tunnel
 from rush.backends.ssh import SSH
 from rush.errors import BackendError, ConfigError, WorkerStartError
 from rush.model import PlacementState
@@ -186,6 +187,25 @@ def test_workers_survive_a_broken_tunnel(network, backend, server, farm, wait_un
     assert net.wait_for_tasks(keys, timeout=60)
     assert net.running_worker_ids == [worker]
     assert set(net.fetch_finished_tasks()["y"]) == {n**2 for n in range(10)}
+
+
+@pytest.mark.parametrize("client", ["paramiko", "openssh"])
+def test_a_tunnel_to_a_host_that_is_cut_off_is_restored_when_it_is_healed(
+    network, backend, server, farm, wait_until, caplog, monkeypatch, client
+):
+    """The host is not told that the connection broke, and goes on listening on the tunnel's port."""
+    monkeypatch.setattr(ssh_tunnel, "_ASK", 1.0)
+    net = network(server)
+    chosen = backend("one", tunnel=True, timeout=5, client=client)
+    (worker,) = net.start_workers(square, n_workers=1, backend=chosen, heartbeat_period=1, heartbeat_expire=100)
+    net.wait_for_workers(1, timeout=60)
+    with caplog.at_level(logging.WARNING):
+        farm.hosts["one"].cut()
+        wait_until(lambda: "has broken" in caplog.text, 30)
+        farm.hosts["one"].heal()
+        wait_until(lambda: "is restored" in caplog.text, 60)
+    assert net.wait_for_tasks(net.push_tasks([{"x": n} for n in range(10)]), timeout=60)
+    assert net.running_worker_ids == [worker]
 
 
 def test_hosts_are_reached_through_one_of_them(net, farm, ssh_config, tmp_path):
