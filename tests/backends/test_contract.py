@@ -58,16 +58,6 @@ class TestSSH(Contract):
 
 
 @pytest.mark.slow
-class TestSSH(Contract):
-    @pytest.fixture
-    def backend(self, start_sshd, ssh_config, tmp_path):
-        from rush.backends import SSH
-
-        config = ssh_config(start_sshd("alpha").block("alpha"))
-        return SSH(["alpha"], config=config, folder=str(tmp_path), setup=[SOURCE])
-
-
-@pytest.mark.slow
 class TestDask(Contract):
     @pytest.fixture
     def backend(self, dask_cluster, tmp_path):
