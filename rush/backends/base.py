@@ -34,7 +34,7 @@ class Backend(abc.ABC):
         return True
 
     def small(self) -> "Backend":
-        """Give a backend that asks for as little as it can in the same place, for one short command; by default this one."""
+        """Give one that asks for as little as it can in the same place, for one short command; by default itself."""
         return self
 
     def with_words(self, words: Sequence[str]) -> "Backend":
@@ -46,11 +46,13 @@ class Backend(abc.ABC):
             It submits no jobs: the default.
         """
         if words:
-            raise BackendError(f"backend {self.name!r} submits no jobs, so it takes no options for them: {' '.join(words)}")
+            raise BackendError(
+                f"backend {self.name!r} submits no jobs, so it takes no options for them: {' '.join(words)}"
+            )
         return self
 
     def check(self) -> Mapping[str, str]:
-        """Look whether it can be used from here, and give what there is to know; by default there is nothing to look at.
+        """Look whether it can be used from here, and give what there is to know; by default nothing is looked at.
 
         Raises
         ------
@@ -103,5 +105,5 @@ class Backend(abc.ABC):
     def tail(self, placement: Placement, lines: int = 50) -> str:
         """Give the last lines of a supervisor's stderr; '' where there are none."""
 
-    def clear(self, placements: Sequence[Placement]) -> None:
+    def clear(self, placements: Sequence[Placement]) -> None:  # noqa: B027 - most backends leave nothing to remove
         """Remove the files that were made for placements that have ended; by default there are none."""

@@ -43,8 +43,8 @@ class Dask(Backend):
     scheduler_file
         A scheduler's file, instead of `client`.
     cluster
-        ``slurm`` or ``pbs``: build a cluster of jobs with dask-jobqueue, at the first start. It is closed by `close`, or
-        when this process ends.
+        ``slurm`` or ``pbs``: build a cluster of jobs with dask-jobqueue, at the first start. It is closed by `close`,
+        or when this process ends.
     jobs, options
         How many jobs that cluster has, and options of dask-jobqueue's class, like ``{"cores": 8, "memory": "16GB"}``;
         what is not given is taken from Dask's configuration (jobqueue.yaml).

@@ -16,6 +16,7 @@ from rush.config import child_environment, node_name
 from rush.errors import BackendError
 from rush.model import Placement, PlacementStatus, WorkerCommand
 
+
 class Local(Backend):
     """Starts workers on this machine, in a session of their own: they survive Ctrl-C and the end of their manager.
 

@@ -86,7 +86,9 @@ class PBS(JobSystem):
         )
 
     def _extra_words(self) -> list[str]:
-        return pbs_scripts.words_of(self._wanted) or [w for option in pbs_scripts.extra_of(self._wanted) for w in option]
+        return pbs_scripts.words_of(self._wanted) or [
+            w for option in pbs_scripts.extra_of(self._wanted) for w in option
+        ]
 
     def check(self) -> Mapping[str, str]:
         """Ask PBS for its dialect and queues, and fill in the job script."""

@@ -4,17 +4,20 @@ import contextlib
 import os
 import secrets
 import signal
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from rush.config import node_name
 from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
+
+if TYPE_CHECKING:
+    import subprocess
 
 _SAME_START = 2.0
 _DYING = 5.0

@@ -134,7 +134,9 @@ class SSH(Backend):
     def start(self, commands: Sequence[WorkerCommand]) -> Sequence[Placement]:
         """Start one supervisor for each command, on all hosts at the same time."""
         if commands and not self._room:
-            raise BackendError("backend ssh has no hosts to start workers on; give it some: rush.backends.SSH(['host'])")
+            raise BackendError(
+                "backend ssh has no hosts to start workers on; give it some: rush.backends.SSH(['host'])"
+            )
         targets = [self._target(name) for name in self._room]
         work: dict[Target, list[WorkerCommand]] = {}
         for number, command in enumerate(commands):
@@ -254,13 +256,7 @@ def _room(
         if workers is not None:
             raise TypeError("workers stand in hosts already; give them once")
         workers = hosts
-    names = [hosts] if isinstance(hosts, str) else list(hosts)
-    for name in names:
-        if not isinstance(name, str):
-            raise TypeError(f"hosts must be names of hosts, got {name!r}")
-        split_port(name)
-    if len(set(names)) < len(names):
-        raise ValueError(f"hosts must be different, got {names!r}; to have more workers on one, say workers=")
+    names = _names([hosts] if isinstance(hosts, str) else list(hosts))
     if isinstance(workers, Mapping):
         if strange := sorted(set(workers) - set(names)):
             raise ValueError(unknown_name("host", strange[0], names))
@@ -275,6 +271,17 @@ def _room(
     return room
 
 
+def _names(names: list[str]) -> list[str]:
+    """Check the names of hosts."""
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(f"hosts must be names of hosts, got {name!r}")
+        split_port(name)
+    if len(set(names)) < len(names):
+        raise ValueError(f"hosts must be different, got {names!r}; to have more workers on one, say workers=")
+    return names
+
+
 def _by_target(placements: Iterable[Placement]) -> dict[Target, list[Placement]]:
     groups: dict[Target, list[Placement]] = {}
     for placement in placements:
@@ -282,9 +289,7 @@ def _by_target(placements: Iterable[Placement]) -> dict[Target, list[Placement]]
     return groups
 
 
-def _at_once(
-    targets: Mapping[Target, object], do: Callable[[Target], _Result]
-) -> list[tuple[Target, _Result]]:
+def _at_once(targets: Mapping[Target, object], do: Callable[[Target], _Result]) -> list[tuple[Target, _Result]]:
     """Do something on all hosts at the same time; give what came of it, in their order."""
     if len(targets) < 2:
         return [(target, do(target)) for target in targets]

@@ -16,8 +16,9 @@ _KILLED = 128
 """A shell's exit code for signal n is this and n."""
 _NOTHING = "-"
 _VERSIONS = """
-import importlib.metadata, platform, socket, rush
-print("rush:", f"{socket.gethostname()}, Python {platform.python_version()}, rush {importlib.metadata.version('rush-hpc')}")
+import platform, socket, rush
+from importlib.metadata import version
+print("rush:", f"{socket.gethostname()}, Python {platform.python_version()}, rush {version('rush-hpc')}")
 """
 
 
@@ -164,5 +165,3 @@ def _status(placement: Placement, words: str) -> PlacementStatus:
             return PlacementStatus(PlacementState.ENDED, exit_phrase(_KILLED - code if code > _KILLED else code))
         case _:
             return PlacementStatus(PlacementState.ENDED, f"process {placement.pid} on {placement.host} has ended")
-
-

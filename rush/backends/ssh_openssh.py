@@ -41,7 +41,7 @@ def connect(target: Target, patience: float) -> "OpenSSHLink":
 
 
 class OpenSSHLink:
-    """Runs ``ssh`` once for each script, and once for a tunnel; whether they share a connection is the user's choice."""
+    """Runs ``ssh`` once for each script, and once for a tunnel; whether they share a connection the user decides."""
 
     def __init__(self, target: Target) -> None:
         self._target = target

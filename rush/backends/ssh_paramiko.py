@@ -116,7 +116,6 @@ class ParamikoLink:
     def is_alive(self, patience: float) -> bool:
         """Ask the host whether it is still there."""
 
-
         def ask() -> bool:
             self._transport.global_request("keepalive@openssh.com", wait=True)
             return self._transport.is_active()
@@ -238,8 +237,7 @@ def _log_in(transport: paramiko.Transport, target: Target, settings: HostSetting
         )
     advice = f"; encrypted, to be added to the agent: ssh-add {' '.join(locked)}" if locked else ""
     raise BackendError(
-        f"host {target.name!r} does not let {settings.user!r} in; "
-        f"keys shown: {', '.join(shown) or 'none'}{advice}"
+        f"host {target.name!r} does not let {settings.user!r} in; keys shown: {', '.join(shown) or 'none'}{advice}"
     )
 
 

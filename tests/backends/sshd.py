@@ -4,7 +4,6 @@ import contextlib
 import getpass
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence

@@ -147,7 +147,9 @@ def test_a_dask_worker_that_closes_in_good_order_lets_its_workers_drain(net, wai
         net.wait_for_workers(2, timeout=60)
     wait_until(lambda: not net.running_worker_ids, 20)
     assert set(net.worker_info["state"]) == {"terminated"}
-    wait_until(lambda: all(not psutil.pid_exists(place.pid) or _is_zombie(place.pid) for place in net.placements.values()))
+    wait_until(
+        lambda: all(not psutil.pid_exists(place.pid) or _is_zombie(place.pid) for place in net.placements.values())
+    )
 
 
 def _is_zombie(pid):
@@ -235,7 +237,7 @@ def test_the_secret_shows_nowhere_in_dask(own_cluster, placed):
             Dask(client, python="/no/such/python").start([command(*LASTING, secret=word)])
         shown = [repr(client.get_worker_logs()), repr(client.get_scheduler_logs()), repr(client.get_events())]
         shown += [repr(placement), repr(command(secret=word)), backend.preview([command(*LASTING, secret=word)])]
-        shown += psutil.Process(placement.pid).cmdline() + [repr(psutil.Process(placement.pid).environ())]
+        shown += [*psutil.Process(placement.pid).cmdline(), repr(psutil.Process(placement.pid).environ())]
         shown.append(client.run_on_scheduler(lambda dask_scheduler: repr(dask_scheduler.tasks)))
         assert not any(word.decode() in text for text in shown)
         backend.stop([placement], kill=True)

@@ -1,6 +1,5 @@
 """Dask clusters made of jobs of a real Slurm, by dask-jobqueue."""
 
-import sys
 import pickle
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import psutil
 import pytest
 
 from rush import Rush
-from rush.backends import dask_links, find_backend, job_programs
+from rush.backends import job_programs
 from rush.backends.dask import Dask
 from rush.errors import BackendError
 from rush.model import PlacementState

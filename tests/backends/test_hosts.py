@@ -30,7 +30,10 @@ def test_hosts_of_openpbs_are_read():
 
 
 def test_hosts_of_torque_are_read():
-    assert read_torque_nodes("node1\n     state = free\n     np = 4\n\nnode2\n     state = down\n") == {"node1", "node2"}
+    assert read_torque_nodes("node1\n     state = free\n     np = 4\n\nnode2\n     state = down\n") == {
+        "node1",
+        "node2",
+    }
 
 
 def test_workers_of_this_machine_reach_its_loopback():

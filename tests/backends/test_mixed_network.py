@@ -83,7 +83,9 @@ def test_groups_on_four_backends_share_one_network_and_each_is_stopped_alone(
     wait_until(lambda: finished() is not None and {*finished()["worker_id"]} == {*groups["slurm"], *groups["ssh"]}, 30)
     wait_until(lambda: net.read_hash("best", ["y"]), 30)
     shown = finished()
-    assert (shown["y"] == shown["x"].where(shown["by"] == "square", 2).mul(shown["x"]).add(0.5 * (shown["by"] == "square"))).all()
+    assert (
+        shown["y"] == shown["x"].where(shown["by"] == "square", 2).mul(shown["x"]).add(0.5 * (shown["by"] == "square"))
+    ).all()
 
     left = set(everyone)
     for name, kind in (("slurm", "terminate"), ("local", "kill"), ("dask", "kill"), ("ssh", "terminate")):

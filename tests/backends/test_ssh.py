@@ -200,7 +200,7 @@ def test_another_process_can_poll_and_stop_it_when_its_manager_is_gone(backend, 
         f".start([WorkerCommand('net', ('w1',), ('-c', {SCRIPT.format(rest=SLEEP)!r}), b's')]))"
     )
     done = subprocess.run([sys.executable, "-c", manager], capture_output=True, text=True, check=True)
-    (placement,) = eval(done.stdout)  # noqa: PGH001 - its own repr
+    (placement,) = eval(done.stdout)
     assert isinstance(placement, Placement)
     other = SSH()
     assert state(other, placement) is PlacementState.RUNNING
@@ -260,8 +260,9 @@ def test_hosts_start_at_the_same_time(start_sshd, ssh_config, tmp_path):
     names = [f"h{n}" for n in range(4)]
     hosts = [start_sshd(name) for name in names]
     for host in hosts:
-        (host.home / ".bashrc").write_text(f"echo here >> {tmp_path}/arrived; "
-            f"until [ $(wc -l < {tmp_path}/arrived) -ge 4 ]; do sleep 0.05; done\n")
+        (host.home / ".bashrc").write_text(
+            f"echo here >> {tmp_path}/arrived; until [ $(wc -l < {tmp_path}/arrived) -ge 4 ]; do sleep 0.05; done\n"
+        )
     config = ssh_config(*(host.block(name) for host, name in zip(hosts, names, strict=True)))
     placed = SSH(names, config=config, folder=str(tmp_path)).start([command(SLEEP, name) for name in names])
     assert [p.details["target"] for p in placed] == names
@@ -313,7 +314,9 @@ def test_asked_twice_a_host_starts_one(config, host, monkeypatch, tmp_path):
 def test_without_proc_it_works_by_ps(backend, monkeypatch, host, wait_until):
     read = ssh_scripts.read
     monkeypatch.setattr(
-        ssh_scripts, "read", lambda name, values=None: read(name, values).replace("proc=/proc\n", "proc=/none\nsysctl() { echo boot; }\n")
+        ssh_scripts,
+        "read",
+        lambda name, values=None: read(name, values).replace("proc=/proc\n", "proc=/none\nsysctl() { echo boot; }\n"),
     )
     placement = start(backend, FAMILY)
     assert placement.boot_id == "boot"

@@ -3,9 +3,9 @@
 import base64
 import contextlib
 import getpass
-import os
 import socket
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -45,7 +45,7 @@ def test_user_and_port_may_stand_in_the_name(host, ssh_config):
 
 
 def test_without_the_program_ssh_the_configuration_is_read_all_the_same(host, ssh_config, monkeypatch, tmp_path):
-    monkeypatch.setattr(configuration.shutil, "which", lambda name: None)
+    monkeypatch.setattr(configuration.shutil, "which", lambda _: None)
     assert ask(ssh_config(host.block("alpha"))) == "hello"
     config = ssh_config(host.block("*", Port=1, User="nobody"))
     assert ask(config, f"{getpass.getuser()}@{host.address}:{host.port}") == "hello"
@@ -151,7 +151,10 @@ def test_lines_of_known_hosts_are_read_as_openssh_reads_them(host):
     assert judged(host, f"@revoked * {other}\n{host.known_name} {key}\n") is Verdict.KNOWN
     assert judged(host, f"@cert-authority * {key}\n") is Verdict.UNKNOWN
     assert judged(host, f"{host.known_name} {other}\n") is Verdict.CHANGED
-    assert judged(host, f"{host.known_name} ssh-ed25519\n\n# {key}\n{host.known_name} ssh-ed25519 ???\n") is Verdict.UNKNOWN
+    assert (
+        judged(host, f"{host.known_name} ssh-ed25519\n\n# {key}\n{host.known_name} ssh-ed25519 ???\n")
+        is Verdict.UNKNOWN
+    )
     assert judged(host, f"|1|bad {key}\n") is Verdict.UNKNOWN
 
 
@@ -179,7 +182,7 @@ def test_an_alias_for_the_key_stands_for_the_host(host, ssh_config):
 
 def test_a_wrong_key_is_an_error_that_says_which_were_shown(host, ssh_config, tmp_path):
     wrong = make_key(tmp_path / "wrong")
-    with pytest.raises(BackendError, match="'alpha' does not let .* in; keys shown: .*wrong"):
+    with pytest.raises(BackendError, match=r"'alpha' does not let .* in; keys shown: .*wrong"):
         ask(ssh_config(host.block("alpha", IdentityFile=wrong)))
 
 
@@ -197,7 +200,7 @@ def agent(tmp_path, monkeypatch):
     socket = str(tmp_path / "agent")
     process = subprocess.Popen(["ssh-agent", "-D", "-a", socket], stdout=subprocess.DEVNULL)
     monkeypatch.setenv("SSH_AUTH_SOCK", socket)
-    while not os.path.exists(socket):
+    while not Path(socket).exists():
         assert process.poll() is None
 
     def add(key):
@@ -245,7 +248,7 @@ def test_a_certificate_beside_a_key_is_shown(start_sshd, ssh_config, tmp_path):
 def test_only_the_keys_that_are_named_are_shown_where_that_is_wanted(host, ssh_config, agent, tmp_path):
     agent(host.key)
     block = host.block("alpha", IdentityFile=make_key(tmp_path / "other"), IdentitiesOnly="yes")
-    with pytest.raises(BackendError, match="keys shown: [^ ]*other$"):
+    with pytest.raises(BackendError, match=r"keys shown: [^ ]*other$"):
         ask(ssh_config(block))
     public = tmp_path / "public.pub"
     public.write_text((host.folder / "id_ed25519.pub").read_text())
@@ -255,14 +258,14 @@ def test_only_the_keys_that_are_named_are_shown_where_that_is_wanted(host, ssh_c
 def test_a_host_that_asks_for_more_than_a_key_points_to_openssh(start_sshd, ssh_config):
     settings = {"AuthenticationMethods": "publickey,password", "PasswordAuthentication": "yes"}
     host = start_sshd("alpha", settings=settings)
-    with pytest.raises(BackendError, match="also asks for password; .*client='openssh'"):
+    with pytest.raises(BackendError, match=r"also asks for password; .*client='openssh'"):
         ask(ssh_config(host.block("alpha")))
 
 
 def test_a_host_that_takes_no_keys_points_to_openssh(start_sshd, ssh_config):
     settings = {"PubkeyAuthentication": "no", "PasswordAuthentication": "yes"}
     host = start_sshd("alpha", settings=settings)
-    with pytest.raises(BackendError, match="asks for password; .*client='openssh'"):
+    with pytest.raises(BackendError, match=r"asks for password; .*client='openssh'"):
         ask(ssh_config(host.block("alpha")))
 
 
@@ -284,9 +287,7 @@ def islands(start_sshd, ssh_config):
     gate, middle, inner = start_sshd("gate"), start_sshd("middle"), start_sshd("inner")
 
     def configured(jumps="gate,middle", **options):
-        return ssh_config(
-            gate.block("gate"), middle.block("middle", **options), inner.block("inner", ProxyJump=jumps)
-        )
+        return ssh_config(gate.block("gate"), middle.block("middle", **options), inner.block("inner", ProxyJump=jumps))
 
     return gate, middle, inner, configured
 
@@ -319,7 +320,7 @@ def test_a_jump_host_that_is_not_there_is_named(islands):
 def test_a_host_behind_a_jump_host_that_is_not_there_is_named(islands):
     _, _, inner, configured = islands
     inner.stop()
-    with pytest.raises(BackendError, match="'inner' .* cannot be reached through 'middle'"):
+    with pytest.raises(BackendError, match=r"'inner' .* cannot be reached through 'middle'"):
         ask(configured(), "inner")
 
 
@@ -330,7 +331,7 @@ def test_jump_hosts_in_a_circle_are_an_error(ssh_config):
 
 
 def test_the_connection_to_a_jump_host_is_shared(islands):
-    gate, middle, _, configured = islands
+    gate, _, _, configured = islands
     config = configured("gate", ProxyJump="gate")
     assert ask(config, "inner") == "hello"
     assert ask(config, "middle") == "hello"

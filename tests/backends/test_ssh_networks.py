@@ -2,8 +2,8 @@
 
 import logging
 import os
-import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ from rush.backends.ssh import SSH
 from rush.errors import BackendError, ConfigError, WorkerStartError
 from rush.model import PlacementState
 from tests.backends.sshd import Sshd
+from tests.namespaces import Host
 
 pytestmark = pytest.mark.slow
 
@@ -33,25 +34,30 @@ def hold(worker):
         time.sleep(0.1)
 
 
+@dataclass(frozen=True)
+class Farm:
+    address: str
+    hosts: dict[str, Host]
+    daemons: dict[str, Sshd]
+    config: str
+
+
 @pytest.fixture
 def farm(neighbourhood, start_sshd, ssh_config):
-    """Two hosts with an sshd each, called one and two in the SSH configuration."""
-
-    class Farm:
-        around = neighbourhood(2)
-        hosts = dict(zip(("one", "two"), around.hosts, strict=True))
-        daemons: dict[str, Sshd] = {
-            name: start_sshd(name, address=host.address, port=22, prefix=host.command()) for name, host in hosts.items()
-        }
-        config = ssh_config(*(daemon.block(name) for name, daemon in daemons.items()))
-
-    return Farm
+    """Bring up two hosts with an sshd each, called one and two in the SSH configuration."""
+    around = neighbourhood(2)
+    hosts = dict(zip(("one", "two"), around.hosts, strict=True))
+    daemons = {
+        name: start_sshd(name, address=host.address, port=22, prefix=host.command()) for name, host in hosts.items()
+    }
+    config = ssh_config(*(daemon.block(name) for name, daemon in daemons.items()))
+    return Farm(around.address, hosts, daemons, config)
 
 
 @pytest.fixture
 def reachable(farm, start_server):
     """Start a server that the hosts reach."""
-    return start_server(settings={"bind": f"127.0.0.1 {farm.around.address}"})
+    return start_server(settings={"bind": f"127.0.0.1 {farm.address}"})
 
 
 @pytest.fixture
@@ -77,7 +83,7 @@ def network(network_id, server, start_server, farm):
 
 @pytest.fixture
 def net(network, reachable, farm):
-    return network(reachable, farm.around.address)
+    return network(reachable, farm.address)
 
 
 def test_workers_on_hosts_share_the_tasks(net, backend, farm, wait_until):
@@ -115,7 +121,7 @@ def test_a_worker_that_dies_before_it_registers_speaks(net, backend):
 
 def test_a_host_that_is_down_is_named_and_the_other_works(net, backend, farm):
     farm.hosts["two"].cut()
-    with pytest.raises(BackendError, match="1 of 2 .*'two'"):
+    with pytest.raises(BackendError, match=r"1 of 2 .*'two'"):
         net.start_workers(square, n_workers=2, backend=backend(timeout=3))
     net.wait_for_workers(1, timeout=60)
     assert net.wait_for_tasks(net.push_tasks([{"x": 2}]), timeout=20)
@@ -137,7 +143,7 @@ def test_a_killed_supervisor_is_noticed_over_ssh_and_its_task_recovered(net, bac
 def test_another_manager_finds_and_kills_the_workers(net, network, backend, reachable, farm, wait_until):
     net.start_workers(square, n_workers=2, backend=backend(), heartbeat_period=60, heartbeat_expire=600)
     net.wait_for_workers(2, timeout=60)
-    other = network(reachable, farm.around.address)
+    other = network(reachable, farm.address)
     polled = other._backend_of(next(iter(other.placements.values()))).poll(list(other.placements.values()))
     assert {status.state for status in polled.values()} == {PlacementState.RUNNING}
     other.stop_workers("kill")
@@ -230,5 +236,3 @@ def test_each_worker_has_its_own_device(net, backend):
     net.wait_for_workers(2, timeout=60)
     assert net.wait_for_tasks(net.push_tasks([{}, {}]), timeout=30)
     assert set(net.fetch_finished_tasks()["device"]) == {"4,5", "6,7"}
-
-

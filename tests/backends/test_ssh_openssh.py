@@ -117,21 +117,23 @@ def test_a_shared_connection_without_room_is_an_error_that_says_so(start_sshd, s
     assert by_hand.stdout.readline() == b"in\n"
     (host.folder / "authorized_keys").write_text("")
     try:
-        with pytest.raises(BackendError, match="'alpha'.*(refused|denied)"):
+        with pytest.raises(BackendError, match=r"'alpha'.*(refused|denied)"):
             backend(path).start([COMMAND])
     finally:
         by_hand.communicate()
 
 
 def test_without_the_program_it_is_an_error_that_says_so(backend, config, monkeypatch):
-    monkeypatch.setattr(ssh_openssh.shutil, "which", lambda name: None)
+    monkeypatch.setattr(ssh_openssh.shutil, "which", lambda _: None)
     with pytest.raises(BackendError, match="ssh is not installed"):
         backend(config).start([COMMAND])
 
 
 @pytest.fixture(params=["alone", "shared"])
 def target(request):
-    return Target("alpha", request.getfixturevalue("config_of_ssh" if request.param == "alone" else "shared"), "openssh")
+    return Target(
+        "alpha", request.getfixturevalue("config_of_ssh" if request.param == "alone" else "shared"), "openssh"
+    )
 
 
 @pytest.fixture
@@ -182,7 +184,7 @@ def test_a_tunnel_that_breaks_is_restored_on_the_same_port(config_of_ssh, redis_
 
 def test_a_host_that_forwards_nothing_is_an_error(start_sshd, ssh_config, redis_config):
     host = start_sshd("beta", settings={"AllowTcpForwarding": "no"})
-    with pytest.raises(BackendError, match="'beta' does not forward.*remote port forwarding failed"):
+    with pytest.raises(BackendError, match=r"'beta' does not forward.*remote port forwarding failed"):
         through(Target("beta", ssh_config(host.block("beta")), "openssh"), redis_config)
 
 

@@ -108,7 +108,7 @@ def test_a_host_that_forwards_nothing_is_an_error_that_names_it(start_sshd, ssh_
     host = start_sshd("beta", settings={"AllowTcpForwarding": "no"})
     backend = SSH("beta", config=ssh_config(host.block("beta")), folder=str(tmp_path), tunnel=True)
     command = WorkerCommand("net", ("w1",), ("-c", "pass"), config.to_secret())
-    with pytest.raises(BackendError, match="0 of 1 .*'beta' does not forward"):
+    with pytest.raises(BackendError, match=r"0 of 1 .*'beta' does not forward"):
         backend.start([command])
 
 
