@@ -180,7 +180,13 @@ PartitionName=high Nodes={self._nodes[-1]} PriorityTier=2
         (folder / "key").chmod(0o400)
         for path in (folder, folder / "key"):
             shutil.chown(path, "munge", "munge")
-        files = {"socket": "socket", "key-file": "key", "pid-file": "munged.pid", "log-file": "log", "seed-file": "seed"}
+        files = {
+            "socket": "socket",
+            "key-file": "key",
+            "pid-file": "munged.pid",
+            "log-file": "log",
+            "seed-file": "seed",
+        }
         words = [f"--{option}={folder / name}" for option, name in files.items()]
         self._run("runuser", "-u", "munge", "--", shutil.which("munged", path="/usr/sbin:/sbin") or "munged", *words)
 
@@ -198,7 +204,9 @@ PartitionName=high Nodes={self._nodes[-1]} PriorityTier=2
         ]
         small = ["--innodb-buffer-pool-size=64M", "--innodb-lock-wait-timeout=900"]
         self._run("setsid", "--fork", "mariadbd", *words, *options, *small)
-        self._wait(lambda: self._works("mariadb-admin", "--no-defaults", f"--socket={sock}", "ping"), "the database answers")
+        self._wait(
+            lambda: self._works("mariadb-admin", "--no-defaults", f"--socket={sock}", "ping"), "the database answers"
+        )
         grants = "CREATE USER slurm@'%' IDENTIFIED BY 'slurm'; GRANT ALL ON slurm_acct_db.* TO slurm@'%';"
         self._run("mariadb", "--no-defaults", f"--socket={sock}", "-e", f"CREATE DATABASE slurm_acct_db; {grants}")
         path = self.root / "etc" / "slurmdbd.conf"
@@ -226,7 +234,9 @@ StorageLoc=slurm_acct_db
     def _stop(self) -> None:
         """End the daemons by their pid files, jobs first, and forget all."""
         if self.config.exists():
-            subprocess.run(["scancel", "--signal=KILL", "--me"], env=self._environment(), timeout=20, check=False, **_QUIET)
+            subprocess.run(
+                ["scancel", "--signal=KILL", "--me"], env=self._environment(), timeout=20, check=False, **_QUIET
+            )
         files = [
             *sorted((self.root / "run").glob("slurmd.*.pid")),
             self.root / "run" / "slurmctld.pid",

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from rush import Rush
-from rush.backends.pbs import PBS
 from rush.backends.slurm import Slurm
 from rush.errors import WorkerStartError
 from tests.backends.job_networks import square
@@ -51,7 +50,9 @@ def test_a_cancelled_job_hands_its_task_back(job_net, job_backend, wait_until):
         while True:
             time.sleep(0.1)
 
-    job_net.start_workers(hold, n_workers=1, backend=job_backend(), heartbeat_period=0.5, heartbeat_expire=3, grace_period=1)
+    job_net.start_workers(
+        hold, n_workers=1, backend=job_backend(), heartbeat_period=0.5, heartbeat_expire=3, grace_period=1
+    )
     job_net.wait_for_workers(1, timeout=60)
     job_net.push_tasks([{"x": 1}])
     wait_until(lambda: job_net.n_running_tasks == 1, 20)

@@ -158,9 +158,21 @@ net.wait_for_tasks(net.tasks)
 """
 
 
-def test_from_another_shell_workers_are_kept_listed_and_stopped(job_net, job_backend, config, tmp_path, capsys, wait_until):
+def test_from_another_shell_workers_are_kept_listed_and_stopped(
+    job_net, job_backend, config, tmp_path, capsys, wait_until
+):
     backend = job_backend()
-    words = [sys.executable, "-c", MANAGER, job_net.network_id, config.url, backend.name, str(tmp_path), backend.setup[0]]
+    words = [
+        sys.executable,
+        "-c",
+        MANAGER,
+        job_net.network_id,
+        config.url,
+        backend.name,
+        str(tmp_path),
+        backend.setup[0],
+    ]
+
     def rush(verb, *options):
         capsys.readouterr()
         with pytest.raises(SystemExit) as ended:
