@@ -18,6 +18,8 @@ class CuttingProxy:
         Where clients connect, on loopback; `target` is the server's port.
     cut_after
         The next reply is cut after so many bytes, its connection closed; None to leave replies whole.
+    cut_request_after
+        The same for the next request.
     delay
         The next request arrives so many seconds late, or once an event is set, when whoever sent it has been hung up on;
         None for no delay.
@@ -29,7 +31,7 @@ class CuttingProxy:
 
     def __init__(self, target):
         self.target = target
-        self.cut_after = self.delay = None
+        self.cut_after = self.cut_request_after = self.delay = None
         self.cuts = self.late = 0
         self.silent = Silence()
         self._lock = threading.Lock()
@@ -87,7 +89,7 @@ class CuttingProxy:
         with contextlib.suppress(OSError):
             while data := source.recv(65536):
                 self.silent.wait()
-                if replies and (after := self._take("cut_after")) is not None:
+                if (after := self._take("cut_after" if replies else "cut_request_after")) is not None:
                     sink.sendall(data[:after])
                     break
                 if not replies and (delay := self._take("delay")) is not None:

@@ -68,6 +68,28 @@ def test_a_user_with_the_rights_that_the_docs_name_can_do_everything(start_serve
     end(net)
 
 
+def test_a_network_works_over_a_unix_socket_and_survives_a_restart_of_its_server(start_server, network_id):
+    server = start_server(settings={"appendfsync": "always"})
+    net = Rush(network_id, f"unix://:{server.password}@{server.socket_path}?db=1")
+    workers = net.start_workers(obey, n_workers=1, heartbeat_period=0.2)
+    net.wait_for_workers(worker_ids=workers, timeout=30)
+    server.restart(kill=True)
+    keys = net.push_tasks([{"how": "sleep", "value": 0}])
+    assert net.wait_for_tasks(keys, timeout=30)
+    assert net.connector.exists(net._store.keys.meta)
+    with server.connected() as other_database:
+        assert other_database.dbsize() == 0
+    net.reset()
+    net.connector.flushdb()
+    end(net)
+
+
+def test_a_unix_socket_that_is_not_there_is_named(network_id):
+    config = rush.RedisConfig(unix_socket="/nowhere/server.sock", retry_timeout=0.1)
+    with pytest.raises(rush.ConnectionFailed, match=r"/nowhere/server\.sock"):
+        Rush(network_id, config)
+
+
 def test_a_worker_with_a_wrong_password_ends_at_once_and_says_why(config, network_id):
     with Rush(network_id, config) as net:
         net.worker_script(idle)

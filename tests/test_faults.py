@@ -30,12 +30,14 @@ def cut(network_id, config, proxy):
         worker._store.close()
 
 
-@pytest.mark.parametrize("after", [0, 1, 7])
-def test_a_cut_reply_neither_loses_nor_doubles_a_task(cut, proxy, after):
+@pytest.mark.parametrize("after", [0, 1, 2, 3, 5, 7, 13])
+@pytest.mark.parametrize("what", ["cut_after", "cut_request_after"])
+def test_a_cut_reply_neither_loses_nor_doubles_a_task(cut, proxy, what, after):
+    """Nor does a request that is cut: the server may have seen all of it or a part."""
     net, worker = cut
 
     def broken(call, *args, **kwargs):
-        proxy.cut_after = after
+        setattr(proxy, what, after if what == "cut_after" else 31 * after)
         return call(*args, **kwargs)
 
     queued = broken(worker.push_tasks, [{"x": 1}, {"x": 2}, {"x": 3}])

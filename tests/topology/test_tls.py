@@ -128,6 +128,10 @@ def test_a_file_that_holds_no_certificate_is_named(tls, tmp_path):
     refused(replace(tls, tls_ca=str(tmp_path / "empty.pem")), r"tls_ca.*empty\.pem")
 
 
+def test_a_certificate_and_a_key_that_do_not_belong_together_are_named(tls, site):
+    refused(replace(tls, tls_key=site.authority.sign("another").key), r"tls_cert, tls_key: cannot use .*client\.crt")
+
+
 def test_files_named_relative_to_the_manager_are_found_by_its_workers(tls, network_id, tmp_path, monkeypatch):
     shutil.copy(tls.tls_ca, tmp_path / "here.crt")
     monkeypatch.chdir(tmp_path)
