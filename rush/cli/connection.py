@@ -24,8 +24,31 @@ Words = Annotated[
 ]
 
 
+PATIENCE = 5.0
+"""Seconds for which a command tries a server that does not answer: somebody sits before it."""
+
+
 def connected(url: str | None) -> "RedisConfig":
-    """Find the server; unlike `rsh`, a command that looks at what is there starts none.
+    """Find the server and see that it answers; unlike `rsh`, a command that looks at what is there starts none.
+
+    Raises
+    ------
+    RushError
+        None is configured, and none was started.
+    ConnectionFailed
+        It does not answer, or refuses the password.
+    """
+    from dataclasses import replace
+
+    from rush.store.information import server_info
+
+    config = named_server(url)
+    server_info(replace(config, retry_timeout=min(PATIENCE, config.retry_timeout)))
+    return config
+
+
+def named_server(url: str | None) -> "RedisConfig":
+    """Find the server, whether it answers or not.
 
     Raises
     ------

@@ -38,6 +38,10 @@ def demo(
     for file in (csv, plot):
         if file is not None and not file.absolute().parent.is_dir():
             raise typer.BadParameter(f"there is no folder {file.absolute().parent}")
+    if backend is not None:
+        from rush.backends import find_backend
+
+        find_backend(backend)
     from rush.demo.run import run
 
     with progress("tuning", evaluations) as advance:
@@ -57,6 +61,7 @@ def demo(
 def _text(summary: "Summary", written: dict[str, str]) -> str:
     from rush.demo.summary import COLUMNS
 
+    best = [{**row, "accuracy": f"{row['accuracy']:.4f}"} for row in summary.best]
     tasks = [{"worker": worker, "tasks": count} for worker, count in summary.tasks_per_worker.items()]
     figures = {
         "evaluations": summary.evaluations,
@@ -66,7 +71,7 @@ def _text(summary: "Summary", written: dict[str, str]) -> str:
         **written,
     }
     return "\n\n".join(
-        ("Best configurations\n" + table(summary.best, COLUMNS), table(tasks, ("worker", "tasks")), listing(figures))
+        ("Best configurations\n" + table(best, COLUMNS), table(tasks, ("worker", "tasks")), listing(figures))
     )
 
 

@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from rush.cli.output import say
 from rush.errors import RushError
+from rush.spelling import unknown_name
 
 NOUNS = {
     "backend": "List, show and check backends and profiles.",
@@ -36,6 +37,11 @@ class _Nouns(TyperGroup):
         command = typer.main.get_command(import_module(f"rush.cli.{cmd_name}").app)
         command.name = cmd_name
         return command
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.list_commands(ctx):
+            ctx.fail(unknown_name("command", args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         with formatter.section("Commands"):

@@ -53,10 +53,12 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
 
 
 def table(rows: Sequence[Mapping[str, object]], columns: Sequence[str]) -> str:
-    """Lay out rows in columns of equal width; None is left empty."""
+    """Lay out rows in columns of equal width, numbers to the right; None is left empty."""
     cells = [list(columns), *([_cell(row.get(column)) for column in columns] for row in rows)]
     widths = [max(len(line[i]) for line in cells) for i in range(len(columns))]
-    return "\n".join("  ".join(map(str.ljust, line, widths)).rstrip() for line in cells)
+    sides = [_side([row.get(column) for row in rows]) for column in columns]
+    laid_out = ([side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)] for line in cells)
+    return "\n".join("  ".join(line).rstrip() for line in laid_out)
 
 
 def listing(row: Mapping[str, object]) -> str:
@@ -64,6 +66,12 @@ def listing(row: Mapping[str, object]) -> str:
     shown = {name.replace("_", " "): _cell(value) for name, value in row.items() if value is not None}
     width = max(map(len, shown), default=0)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in shown.items())
+
+
+def _side(values: Sequence[object]) -> Callable[[str, int], str]:
+    stated = [value for value in values if value is not None]
+    numbers = bool(stated) and all(isinstance(value, int | float) and not isinstance(value, bool) for value in stated)
+    return str.rjust if numbers else str.ljust
 
 
 def _cell(value: object) -> str:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rush.cli.connection import Url, connected
+from rush.cli.connection import Url, named_server
 from rush.cli.output import Format, Output, listing, say, show, table
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def check(
     from rush.server.probe import probe
     from rush.server.reach import remedy
 
-    config = connected(url)
+    config = named_server(url)
     name = setting("backend", backend, "local")
     here = probe(config)
     there = check_way(config, find_backend(name), timeout, lambda said: say(f"the job of {name}: {said}"))

@@ -4,10 +4,14 @@ import json
 import resource
 import subprocess
 import sys
+from importlib import import_module
 
 import pytest
+import typer
 
+from rush.cli.main import NOUNS
 from rush.cli.output import Format, listing, show, table
+from tests.servers import free_port
 
 
 def test_help_loads_neither_redis_nor_pandas():
@@ -95,6 +99,56 @@ def test_network_is_listed_shown_and_reset(rush, server, network_id):
 
 def test_table_and_listing_line_up(capsys):
     assert table([{"a": 1, "b": None}, {"a": "long", "b": "x"}], ["a", "b"]) == "a     b\n1\nlong  x"
+    assert table([{"n": 5, "s": "x"}, {"n": 12, "s": None}], ["n", "s"]) == " n  s\n 5  x\n12"
     assert listing({"one_two": 1, "x": None, "y": "z"}) == "one two  1\ny        z"
     show({"a": Format.JSON}, "", Format.JSON)
     assert capsys.readouterr().out == '{"a": "json"}\n'
+
+
+def leaves(command, words=()):
+    """Give all commands with their words, nouns that have verbs aside."""
+    verbs = getattr(command, "commands", None)
+    if not verbs:
+        return [(words, command)]
+    return [leaf for verb, found in verbs.items() for leaf in leaves(found, (*words, verb))]
+
+
+def test_every_command_speaks_json():
+    found = [
+        leaf
+        for noun in NOUNS
+        for leaf in leaves(typer.main.get_command(import_module(f"rush.cli.{noun}").app), (noun,))
+    ]
+    assert len(found) > 15
+    silent = {words for words, command in found if "output" not in {option.name for option in command.params}}
+    # It becomes the supervisor, which has nothing to say but its log.
+    assert silent == {("worker", "run")}
+
+
+def test_a_server_that_is_away_does_not_keep_a_command_waiting(rush, monkeypatch):
+    monkeypatch.setattr("rush.cli.connection.PATIENCE", 0.2)
+    code, _, err = rush("network", "list", "--url", f"redis://127.0.0.1:{free_port()}")
+    assert code == 1
+    assert "tried for 0.2 s" in err
+
+
+def test_a_wrong_password_is_an_error_without_it(rush, server):
+    code, out, err = rush("network", "list", "--url", f"redis://:wr0ng@127.0.0.1:{server.port}")
+    assert (code, out) == (1, "")
+    assert "password" in err
+    assert "wr0ng" not in err
+
+
+def test_a_network_of_a_bad_name_is_not_there(rush, server):
+    code, _, err = rush("worker", "list", "a b", "--url", server.url)
+    assert code == 1
+    assert "no network 'a b'" in err
+
+
+def test_a_misspelt_command_is_wrong_use_with_the_near_one(rush):
+    code, _, err = rush("wroker")
+    assert code == 2
+    assert "worker" in err
+    code, _, err = rush("worker", "lst")
+    assert code == 2
+    assert "list" in err
