@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rush.errors import RushError
+from rush.keys import check_id
 from rush.plan import find_config
 from rush.store import Store
 
@@ -87,6 +88,7 @@ class RedisHandler(logging.Handler):
         super().__init__(level)
         if isinstance(buffer_size, bool) or not isinstance(buffer_size, int) or buffer_size < 0:
             raise ValueError(f"buffer_size must be an int of 0 or more, got {buffer_size!r}")
+        check_id(worker_id, "worker_id")
         server = find_config(config)
         brief = replace(
             server,
@@ -98,7 +100,7 @@ class RedisHandler(logging.Handler):
         self._retry_at = 0.0
         self._worker_id = worker_id
         self._buffer_size = buffer_size
-        self._flush_level = logging.getLevelNamesMapping()[flush_level] if isinstance(flush_level, str) else flush_level
+        self._flush_level = _level_number(flush_level)
         self._should_flush = should_flush
         self._records: deque[bytes] = deque(maxlen=MOST_KEPT)
         _handlers.add(self)
@@ -153,6 +155,15 @@ class RedisHandler(logging.Handler):
         super().close()
 
 
+def _level_number(level: int | str) -> int:
+    if isinstance(level, int):
+        return level
+    known = logging.getLevelNamesMapping()
+    if level not in known:
+        raise ValueError(f"flush_level must be an int or one of {', '.join(known)}, got {level!r}")
+    return known[level]
+
+
 class _NoLock:
     def __enter__(self) -> None: ...
 
@@ -168,7 +179,18 @@ def install(
     """Send what the named loggers log from their levels on to the server."""
     handler = RedisHandler(config, network_id, worker_id, buffer_size=buffer_size)
     for name, level in log_levels.items():
-        logger = logging.getLogger(None if name in {"", "root"} else name)
+        logger = _named(name)
         logger.setLevel(level)
         logger.addHandler(handler)
     return handler
+
+
+def remove(handler: RedisHandler, log_levels: Mapping[str, str]) -> None:
+    """Undo `install`, but for the loggers' levels, and write what was collected."""
+    for name in log_levels:
+        _named(name).removeHandler(handler)
+    handler.close()
+
+
+def _named(name: str) -> logging.Logger:
+    return logging.getLogger(None if name in {"", "root"} else name)

@@ -79,13 +79,11 @@ def rush_plan(
     check_count(n_workers, "n_workers", optional=True)
     check_count(max_object_size, "max_object_size", optional=True)
     check_log_levels(log_levels)
-    if log_buffer_size is not None and (not isinstance(log_buffer_size, int) or log_buffer_size < 0):
-        raise ValueError(f"log_buffer_size must be an int of 0 or more, got {log_buffer_size!r}")
-    if start_worker_timeout is not None and start_worker_timeout < 0:
-        raise ValueError(f"start_worker_timeout must be 0 or more seconds, got {start_worker_timeout!r}")
+    _check_buffer_size(log_buffer_size)
+    _check_timeout(start_worker_timeout)
     if large_objects_path is not None and not os.path.isdir(large_objects_path):  # noqa: PTH112 - any path-like
         raise ConfigError(f"large_objects_path must be a folder that exists, got {os.fspath(large_objects_path)!r}")
-    if isinstance(backend, str) and backend != "script":
+    if backend != "script":
         from rush.backends import find_backend
 
         find_backend(backend)
@@ -154,6 +152,22 @@ def check_count(value: object, name: str, *, optional: bool = False) -> None:
         raise TypeError(f"{name} must be an int, got {value!r}")
     if value < 1:
         raise ValueError(f"{name} must be 1 or more, got {value!r}")
+
+
+def _check_buffer_size(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise ValueError(f"log_buffer_size must be an int of 0 or more, got {value!r}")
+
+
+def _check_timeout(value: object) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise TypeError(f"start_worker_timeout must be a number of seconds or None, got {value!r}")
+    if not value >= 0:
+        raise ValueError(f"start_worker_timeout must be 0 or more seconds, got {value!r}")
 
 
 def check_log_levels(levels: Mapping[str, str] | None) -> None:

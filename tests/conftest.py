@@ -13,6 +13,8 @@ import psutil
 import pytest
 
 from rush.config import RedisConfig
+from rush.manager import Rush
+from rush.worker import RushWorker
 from tests import namespaces, servers
 from tests.backends import slurm_cluster
 from tests.namespaces import Neighbourhood
@@ -158,6 +160,22 @@ def new_network_id() -> Iterator[Callable[[], str]]:
 def network_id(new_network_id: Callable[[], str]) -> str:
     """Give the id of a fresh network; its keys are deleted after the test."""
     return new_network_id()
+
+
+@pytest.fixture
+def net(network_id: str, config: RedisConfig) -> Iterator[Rush]:
+    """Give a manager of a fresh network; what is left of the network goes with it."""
+    with Rush(network_id, config) as manager:
+        yield manager
+        manager.reset()
+
+
+@pytest.fixture
+def worker(net: Rush) -> Iterator[RushWorker]:
+    """Make this process a worker of `net`, without a heartbeat."""
+    made = RushWorker(net.network_id, net.config, "w1")
+    yield made
+    made._session.close()
 
 
 @pytest.fixture

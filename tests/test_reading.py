@@ -10,19 +10,6 @@ import rush
 from rush.manager import Rush
 
 
-@pytest.fixture
-def net(network_id, config):
-    with Rush(network_id, config) as manager:
-        yield manager
-
-
-@pytest.fixture
-def worker(net):
-    made = rush.RushWorker(net.network_id, net.config, "w1")
-    yield made
-    made._session.close()
-
-
 def finish(net, n, first=0):
     return net.push_finished_tasks([{"x": float(i)} for i in range(first, first + n)], [{"y": i} for i in range(n)])
 

@@ -13,16 +13,8 @@ from rush.model import Ending, TaskKey, WorkerState
 
 
 @pytest.fixture
-def net(network_id, any_config):
-    with Rush(network_id, any_config) as manager:
-        yield manager
-
-
-@pytest.fixture
-def worker(net):
-    made = rush.RushWorker(net.network_id, net.config, "w1")
-    yield made
-    made._session.close()
+def config(any_config):
+    return any_config
 
 
 def counts(net):

@@ -29,13 +29,6 @@ def square(worker):
         task.finish({"y": task.xs["x"] ** 2})
 
 
-@pytest.fixture
-def net(network_id, config):
-    with Rush(network_id, config) as manager:
-        yield manager
-        manager.reset()
-
-
 def test_local_workers_work_through_a_queue(net):
     keys = net.push_tasks([{"x": i} for i in range(40)])
     workers = net.start_workers(square, n_workers=2)
@@ -89,6 +82,46 @@ def test_what_workers_log_can_be_read_and_printed(net, caplog):
     [
         (lambda net: net.start_workers(lambda: None), TypeError, "takes no worker"),
         (lambda net: net.start_workers(chatter, txet="x"), TypeError, "did you mean 'text'"),
+        (
+            lambda net: net.start_local_workers(chatter, backend="ssh"),
+            TypeError,
+            "no option 'backend'; known: by_value",
+        ),
+        (
+            lambda net: net.start_workers(chatter, loop_args=["text"]),
+            TypeError,
+            r"loop_args must be a dict, got \['text'\]",
+        ),
+        (lambda net: net.start_local_workers(idle, n_workers=1.5), TypeError, "n_workers must be an int, got 1.5"),
+        (lambda net: net.start_workers(idle, backend=3), TypeError, "backend must be a name or a"),
+        (lambda net: net.start_workers(idle, modules="numpy"), TypeError, "modules must be a list of module names"),
+        (
+            lambda net: net.start_workers(idle, message_log=3),
+            TypeError,
+            "message_log must be the path of a folder, got 3",
+        ),
+        (
+            lambda net: net.start_workers(idle, time_limit=-1),
+            ValueError,
+            "time_limit must be more than 0 seconds, got -1",
+        ),
+        (
+            lambda net: net.start_workers(idle, idle_timeout=0),
+            ValueError,
+            "idle_timeout must be more than 0 seconds, got 0",
+        ),
+        (
+            lambda net: net.start_workers(idle, grace_period=-1),
+            ValueError,
+            "grace_period must be 0 or more seconds, got -1",
+        ),
+        (lambda net: net.start_workers(idle, heartbeat_period="5"), TypeError, "must be a number of seconds, got '5'"),
+        (
+            lambda net: net.start_workers(idle, heartbeat_period=float("nan")),
+            ValueError,
+            "more than 0 seconds, got nan",
+        ),
+        (lambda net: net.start_workers(idle, heartbeat_expire=float("inf")), ValueError, "must be finite, got inf"),
         (lambda net: net.start_workers(3), TypeError, "must be a function"),
         (lambda net: net.start_workers(idle, n_workers=0), ValueError, "1 or more, got 0"),
         (lambda net: net.start_workers(idle, n_workers=-1), ValueError, "1 or more, got -1"),

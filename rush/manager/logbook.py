@@ -1,7 +1,7 @@
 """What the workers have logged: as a table, and logged again here."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -43,8 +43,32 @@ def log_table(records: Sequence[bytes], worker_ids: Sequence[str] | None, *, tim
     return table
 
 
-def replay(records: Sequence[bytes]) -> None:
-    """Log the records here, each with its worker and time, under its own logger and level."""
+class Replay:
+    """Logs the workers' records here, each once.
+
+    Each reading begins at the last record that was logged and compares it: if it differs or is gone, the network was
+    reset, and all records are new.
+    """
+
+    def __init__(self) -> None:
+        self._logged = 0
+        self._last = b""
+
+    def log_new(self, read: Callable[[int], list[bytes]]) -> None:
+        """Log what is new; `read` gives the records from a position on."""
+        records = read(max(self._logged - 1, 0))
+        if self._logged and records and records[0] == self._last:
+            del records[0]
+        elif self._logged:
+            self._logged, records = 0, read(0)
+        if records:
+            self._logged += len(records)
+            self._last = records[-1]
+            _log_again(records)
+
+
+def _log_again(records: Sequence[bytes]) -> None:
+    """Log records, each with its worker and time, under its own logger and level."""
     from datetime import UTC, datetime
 
     known = logging.getLevelNamesMapping()

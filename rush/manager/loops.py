@@ -1,6 +1,7 @@
 """What workers run: a loop and its arguments, checked, pickled, and stored for them."""
 
 import inspect
+import math
 import os
 import platform
 import secrets
@@ -67,6 +68,8 @@ def bind_loop(loop: WorkerLoop, options: LoopOptions, names: Sequence[str]) -> d
     """
     if not callable(loop):
         raise TypeError(f"worker_loop must be a function of a RushWorker, got {loop!r}")
+    if options.loop_args is not None and not isinstance(options.loop_args, Mapping):
+        raise TypeError(f"loop_args must be a dict, got {options.loop_args!r}")
     both = set(options.loop_args or {}) & set(options.kwargs)
     if both:
         raise TypeError(f"{min(both)!r} is given in loop_args and as a keyword; give it once")
@@ -85,7 +88,8 @@ def bind_loop(loop: WorkerLoop, options: LoopOptions, names: Sequence[str]) -> d
                 f"worker_loop {named}() takes no worker; its first parameter must take the RushWorker"
             ) from None
         strange = [name for name in arguments if name not in parameters]
-        hint = f" ({unknown_name('option', strange[0], [*parameters[1:], *names])})" if strange else ""
+        known = set(parameters[1:]).union(names) - set(arguments)
+        hint = f" ({unknown_name('option', strange[0], known)})" if strange else ""
         raise TypeError(
             f"worker_loop {named}{signature} cannot be called as {named}(worker, ...): {error}{hint}"
         ) from None
@@ -95,16 +99,7 @@ def bind_loop(loop: WorkerLoop, options: LoopOptions, names: Sequence[str]) -> d
 def check_options(options: LoopOptions) -> None:
     """Raise unless the options make sense on their own and together."""
     check_log_levels(options.log_levels)
-    for name in ("heartbeat_period", "heartbeat_expire", "grace_period"):
-        _check_seconds(name, getattr(options, name), more_than_zero=name != "grace_period")
-    for name in ("time_limit", "drain_margin", "idle_timeout"):
-        if getattr(options, name) is not None:
-            _check_seconds(name, getattr(options, name), more_than_zero=name != "drain_margin")
-    if options.heartbeat_expire < options.heartbeat_period:
-        raise ValueError(
-            f"heartbeat_expire ({options.heartbeat_expire:g} s) must not be less than heartbeat_period "
-            f"({options.heartbeat_period:g} s)"
-        )
+    _check_times(options)
     for name in ("max_restarts", "log_buffer_size"):
         value = getattr(options, name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 0):
@@ -115,6 +110,21 @@ def check_options(options: LoopOptions) -> None:
         folder = getattr(options, name)
         if folder is not None and not isinstance(folder, (str, os.PathLike)):
             raise TypeError(f"{name} must be the path of a folder, got {folder!r}")
+
+
+def _check_times(options: LoopOptions) -> None:
+    for name in ("heartbeat_period", "heartbeat_expire", "grace_period"):
+        _check_seconds(name, getattr(options, name), more_than_zero=name != "grace_period")
+    for name in ("time_limit", "drain_margin", "idle_timeout"):
+        if getattr(options, name) is not None:
+            _check_seconds(name, getattr(options, name), more_than_zero=name != "drain_margin")
+    if math.isinf(options.heartbeat_expire):
+        raise ValueError("heartbeat_expire must be finite, got inf: a worker whose host is gone is to be found lost")
+    if options.heartbeat_expire < options.heartbeat_period:
+        raise ValueError(
+            f"heartbeat_expire ({options.heartbeat_expire:g} s) must not be less than heartbeat_period "
+            f"({options.heartbeat_period:g} s)"
+        )
 
 
 def make_spec(
@@ -177,5 +187,5 @@ def _absolute(path: "str | os.PathLike[str] | None") -> str | None:
 def _check_seconds(name: str, value: object, *, more_than_zero: bool) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise TypeError(f"{name} must be a number of seconds, got {value!r}")
-    if value < 0 or (more_than_zero and value == 0):
+    if not value >= 0 or (more_than_zero and value == 0):
         raise ValueError(f"{name} must be {'more than 0' if more_than_zero else '0 or more'} seconds, got {value!r}")

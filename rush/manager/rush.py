@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rush.backends import Backend, Local, find_backend
 from rush.keys import check_id
 from rush.manager import arguments, keeping, places, placing, watching
+from rush.manager.logbook import Replay, log_table
 from rush.manager.loops import (
     LoopOptions,
     bind_loop,
@@ -63,7 +64,7 @@ class Rush(TaskReader):
         super().__init__(network_id, config)
         self._started: list[str] = []
         self._backends: dict[str, Backend] = {}
-        self._printed = 0
+        self._replay = Replay()
         self._last_look = self._next_scan = 0.0
         self._forget_threads()
 
@@ -298,7 +299,6 @@ class Rush(TaskReader):
         if workers:
             forget_secrets(self._network_id)
             self._store.epoch = ""
-            self._printed = 0
             self._started.clear()
         return self
 
@@ -317,17 +317,12 @@ class Rush(TaskReader):
         pandas.DataFrame
             Columns worker_id, level, timestamp, logger, caller, msg.
         """
-        from rush.manager.logbook import log_table
-
-        return log_table(self._store.read_logs(), worker_ids, time_difference=time_difference)
+        names = None if worker_ids is None else arguments.listed(worker_ids, "worker_ids", "ids")
+        return log_table(self._store.read_logs(), names, time_difference=time_difference)
 
     def print_log(self) -> Self:
         """Log what the workers have logged since the last call, under their own loggers and levels."""
-        from rush.manager.logbook import replay
-
-        records = self._store.read_logs(self._printed)
-        self._printed += len(records)
-        replay(records)
+        self._replay.log_new(self._store.read_logs)
         return self
 
     @property

@@ -1,12 +1,15 @@
 """`start_worker`: turns this process into a worker."""
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from rush import logs
 from rush.codec import Codec
 from rush.config import signing_key_for
-from rush.errors import RushError
+from rush.errors import ConfigError, RushError
+from rush.manager.loops import LoopOptions, check_options
 from rush.plan import find_config
 from rush.store import Store
 from rush.supervisor.loop import check_versions, load_loop
@@ -56,13 +59,19 @@ def start_worker(
     ------
     KeyError
         No such loop is stored.
+    ConfigError
+        A folder is not there.
     RushError
         The versions of rush or Python do not fit those of the process that stored the loop.
     """
-    import contextlib
-
-    from rush import logs
-
+    check_options(
+        LoopOptions(
+            log_levels=log_levels, log_buffer_size=log_buffer_size, message_log=message_log, output_log=output_log
+        )
+    )
+    for name, folder in (("message_log", message_log), ("output_log", output_log)):
+        if folder is not None and not os.path.isdir(folder):  # noqa: PTH112 - any path-like
+            raise ConfigError(f"{name} must be a folder that exists, got {os.fspath(folder)!r}")
     server = find_config(config)
     store = Store(server, network_id)
     try:
@@ -72,8 +81,10 @@ def start_worker(
     if (misfit := check_versions(spec)) is not None:
         raise RushError(misfit)
     function, arguments = load_loop(spec, Codec(lambda: signing_key_for(server)))
-    worker = RushWorker(network_id, server, worker_id, heartbeat_period, heartbeat_expire)
-    with contextlib.ExitStack() as stack:
+    with (
+        RushWorker(network_id, server, worker_id, heartbeat_period, heartbeat_expire) as worker,
+        contextlib.ExitStack() as stack,
+    ):
         for folder, name, redirect in (
             (output_log, "output", contextlib.redirect_stdout),
             (message_log, "message", contextlib.redirect_stderr),
@@ -83,12 +94,7 @@ def start_worker(
                 file = stack.enter_context(open(path, "a", buffering=1))  # noqa: PTH123 - as above
                 file.write(f"{name} log of worker {worker.worker_id}\n")
                 stack.enter_context(redirect(file))
-        handler = (
-            logs.install(server, network_id, worker.worker_id, log_levels, log_buffer_size) if log_levels else None
-        )
-        try:
-            function(worker, **arguments)
-        finally:
-            if handler is not None:
-                handler.close()
-            worker.set_terminated()
+        if log_levels:
+            handler = logs.install(server, network_id, worker.worker_id, log_levels, log_buffer_size)
+            stack.callback(logs.remove, handler, log_levels)
+        function(worker, **arguments)

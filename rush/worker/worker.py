@@ -63,7 +63,7 @@ class RushWorker(Rush):
         self._period, self._expire = _heartbeat(heartbeat_period, heartbeat_expire)
         self._link = _link
         self._heartbeat: Heartbeat | None = None
-        self._pid = os.getpid()
+        self._token = secrets.token_hex(8) if _link is None else _link.token
         super().__init__(check_id(network_id, "network_id"), config)
         self._session.open()
 
@@ -137,8 +137,7 @@ class RushWorker(Rush):
             python=platform.python_version(),
             registered=time.time(),
         )
-        token = secrets.token_hex(8) if link is None else link.token
-        return Session(self._store, Registration(info, token, self._expire, self._announce))
+        return Session(self._store, Registration(info, self._token, self._expire, self._announce))
 
     def _announce(self, incarnation: int) -> None:
         """Tell whoever sends the heartbeat under which incarnation to send it."""
