@@ -7,7 +7,6 @@ import select
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import psutil
@@ -17,7 +16,6 @@ from rush.errors import RushError, WorkerStartError
 from rush.manager import keeping, places
 from rush.model import Ending, Placement, PlacementState, StopKind, WorkerState
 from rush.store.events import Listener, deadline_after, remaining
-from rush.store.replies import ScanReply
 from rush.store.store import LONGEST_SIGHT
 
 if TYPE_CHECKING:
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("rush")
 
 COLUMNS = ("worker_id", "pid", "hostname", "heartbeat", "state", "reason", "backend")
-_SLOW = 1.0
+_SLACK = 1.0
 _POLL = 0.2
 _HURRY, _SELDOM = 0.5, 5.0
 
@@ -163,12 +161,12 @@ def find_lost(net: "Rush") -> list[str]:
     """Find lost workers by their processes and by their heartbeats, with the second look at those."""
     net._session.open()
     lost = reap_placements(net)
-    deadline = time.monotonic() + LONGEST_SIGHT + _SLOW
-    reply = _scan(net)
+    deadline = time.monotonic() + LONGEST_SIGHT + _SLACK
+    reply = net._store.scan()
     lost += reply.lost
     while reply.next_look is not None and time.monotonic() + reply.next_look < deadline:
         time.sleep(reply.next_look + 0.01)
-        reply = _scan(net)
+        reply = net._store.scan()
         lost += reply.lost
     return _announced(net, lost)
 
@@ -181,21 +179,11 @@ def look_after(net: "Rush", *, hurry: bool) -> float:
         keeping.keep_going(net)
     if time.monotonic() >= net._next_scan:
         net._session.open()
-        reply = _scan(net)
+        reply = net._store.scan()
         _announced(net, reply.lost)
         looks = [look + 0.01 for look in (reply.next_look, reply.next_check) if look is not None]
         net._next_scan = time.monotonic() + min([_SELDOM, *looks])
     return max(0.0, min(_HURRY if hurry else _SELDOM, net._next_scan - time.monotonic()))
-
-
-def _scan(net: "Rush") -> ScanReply:
-    """Look at heartbeats; one who had to wait for the server was cut off from it, as all others may have been."""
-    began = time.monotonic()
-    reply = net._store.scan()
-    if time.monotonic() - began <= _SLOW:
-        return reply
-    again = net._store.scan(interrupted=True)
-    return replace(again, lost=reply.lost + again.lost)
 
 
 def _announced(net: "Rush", lost: list[str]) -> list[str]:

@@ -189,19 +189,19 @@ class Store:
             None if due < 0 else due / 1000,
         )
 
-    def scan(self, *, interrupted: bool = False) -> ScanReply:
+    def scan(self) -> ScanReply:
         """Declare workers lost whose heartbeat has run out, and recover their tasks.
 
         A worker is lost at the second sight, a fifth of its heartbeat's expiry after the first (0.75 s at least, 3 s at
         most): were it cut off like everybody else by a server that stood still, it would have come back meanwhile. And
-        nobody is lost within one expiry after the server restarted, failed over or was out of reach of somebody:
-        `interrupted` says that the caller was cut off from it a moment ago.
+        none is within one expiry after the server restarted or failed over, or after nobody's heartbeat had come for
+        as long as that.
         """
         k = self.keys
         sights = (round(SHORTEST_SIGHT * 1000), round(LONGEST_SIGHT * 1000))
         reply = self.readers.run(
             script("scan"),
-            *(4, k.meta, k.beats, k.vitals, k.suspects, self.epoch, str(int(interrupted)), *sights),
+            *(4, k.meta, k.beats, k.vitals, k.suspects, self.epoch, *sights),
         )
         if reply is None:
             return ScanReply([])

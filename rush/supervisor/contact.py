@@ -15,7 +15,6 @@ from rush.store import Beat, BeatReply, OrderChannel, Store
 log = logging.getLogger("rush.supervisor")
 T = TypeVar("T")
 
-SLOW = 1.0
 PATIENCE = 2.0
 SHORTEST_PAUSE, LONGEST_PAUSE = 0.1, 0.5
 """Seconds between tries: less than lie between the two sights of a worker that is looked for."""
@@ -61,7 +60,6 @@ class Contact:
         self.retry_at: float | None = None
         self.scan_at: float | None = None
         self.listening = False
-        self._interrupted = False
         self._pause = SHORTEST_PAUSE
         self._away_since: float | None = None
 
@@ -88,22 +86,15 @@ class Contact:
         except ConnectionFailed as error:
             if not self.away:
                 log.warning("the server is away: %s", error)
-            self._interrupted = True
             self._away_since = self._away_since or began
             self.retry_at = time.monotonic() + self._pause * random.uniform(0.7, 1.0)  # noqa: S311 - not for secrets
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
             self._stop_listening()
             return None
-        if time.monotonic() - began > SLOW:
-            self._interrupted = True
         if self.away:
             log.warning("the server is back")
         self.retry_at, self._away_since, self._pause = None, None, SHORTEST_PAUSE
         return result
-
-    def note_gap(self) -> None:
-        """Note that this process itself has stood still."""
-        self._interrupted = True
 
     def beat(self, beats: list[Beat]) -> BeatReply | None:
         """Renew heartbeats; None if the server is away."""
@@ -112,22 +103,17 @@ class Contact:
             return reply
         if not self.listening:
             self._listen()
-        if self._interrupted:
-            self.scan_at = time.monotonic()
-        elif reply.next_check is not None:
+        if reply.next_check is not None:
             due = time.monotonic() + reply.next_check + 0.01
             self.scan_at = due if self.scan_at is None else min(self.scan_at, due)
         return reply
 
     def scan(self) -> list[str]:
         """Look for lost workers of the network; give those that were found."""
-        interrupted = self._interrupted
-        reply = self.attempt(lambda: self.store.scan(interrupted=interrupted))
+        reply = self.attempt(self.store.scan)
         self.scan_at = None
         if reply is None:
             return []
-        if interrupted:
-            self._interrupted = False
         looks = [look for look in (reply.next_look, reply.next_check) if look is not None]
         if looks:
             self.scan_at = time.monotonic() + min(looks) + 0.01

@@ -137,7 +137,6 @@ class Supervisor:
             key.data()
         now = time.monotonic()
         if now - self._last_turn > _LONGEST_SLEEP + _GAP:
-            self._contact.note_gap()
             self._beat_at = now
         self._last_turn = now
         if self._crew.fresh:

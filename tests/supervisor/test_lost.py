@@ -15,6 +15,8 @@ import pytest
 from rush.backends import processes
 from rush.errors import ConnectionFailed
 from rush.manager import Rush, watching
+from rush.store import Beat
+from rush.store.store import SHORTEST_SIGHT
 from rush.worker import RushWorker
 from tests.conftest import patience
 from tests.proxy import CuttingProxy
@@ -44,8 +46,8 @@ def standing_still(processes):
 
 def seconds_left(net, worker):
     """Give the seconds until a worker's heartbeat runs out, by the server's own clock."""
-    seconds, micros = net.connector.time()
-    return net.connector.zscore(net._store.keys.beats, worker) / 1000 - seconds - micros / 1e6
+    client = net.connector
+    return (client.zscore(net._store.keys.beats, worker) - server_time(client)) / 1000
 
 
 def lateness(net, worker, look=lambda: None):
@@ -174,6 +176,24 @@ def test_a_host_that_is_cut_off_is_lost_and_its_old_results_are_dropped(network_
 
 
 @pytest.mark.slow
+def test_one_whose_connection_keeps_breaking_does_not_keep_the_lost_from_being_found(network_id, config):
+    with CuttingProxy(config.port) as proxy, Rush(network_id, config) as net:
+        behind = Rush(network_id, replace(config, port=proxy.port))
+        (flapping,) = start(behind, loops.idle_without_tasks, **BRIEF)
+        (worker,) = start(net, loops.idle, **BRIEF)
+        net._started.clear()  # this manager shall not notice
+        due = time.monotonic() + seconds_left(net, worker)
+        os.kill(supervisor_of(net, worker), signal.SIGKILL)
+        while worker in net._store.running_workers():
+            assert time.monotonic() < due + 3 * BRIEF["heartbeat_expire"]
+            proxy.cut_after = 0
+            time.sleep(1.0)
+        proxy.cut_after = None
+        assert net._store.running_workers() == {flapping}
+        end(behind)
+
+
+@pytest.mark.slow
 def test_a_loop_that_holds_the_interpreters_lock_is_not_lost(net, config):
     (key,) = net.push_tasks([{"how": "hold", "value": 7.0}])
     (worker,) = start(net, loops.obey, **BRIEF)
@@ -230,6 +250,33 @@ def test_a_long_expiry_gives_a_long_second_sight(net):
     waits(lambda: net._store.scan().lost)
     assert time.monotonic() - began > 1.9
     worker.set_terminated()
+
+
+def test_nobody_is_lost_within_an_expiry_after_nobodys_heartbeat_came_for_that_long(net):
+    """The heartbeat of one whose expiry is long ends the silence, and a shorter silence does not hide it."""
+    workers = [RushWorker(net.network_id, net.config, name) for name in ("w1", "w2")]
+    net._session.open()
+    client, keys, store = net.connector, net._store.keys, net._store
+    client.hset(keys.vitals, "w1", "1500 token")
+    now = server_time(client)
+    client.zadd(keys.beats, {"w1": now - 1000})
+    client.hset(keys.meta, "pulse", now - 4000)
+    beat = Beat("w2", workers[1]._session.incarnation, 60.0)
+    began = time.monotonic()
+    while True:
+        store.beat([beat])
+        if store.scan().lost:
+            break
+        assert time.monotonic() < began + 10
+        time.sleep(0.05)
+    assert 1.5 + SHORTEST_SIGHT - 0.1 < time.monotonic() - began < 5
+    for worker in workers:
+        worker.set_terminated()
+
+
+def server_time(client):
+    seconds, micros = client.time()
+    return seconds * 1000 + micros // 1000
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Renew the heartbeats of a supervisor's workers, and hear what they are told to do.
+-- Renew the heartbeats of a supervisor's workers, and hear what they are told to do. A silence in which nobody's came is
+-- noted: the server stood still, or was out of everybody's reach.
 --   KEYS[1]  hash  meta
 --   KEYS[2]  hash  sessions
 --   KEYS[3]  zset  beats
@@ -10,9 +11,11 @@
 --   ARGV[2..]      worker id, incarnation (0 between two loops of a worker), heartbeat expiry in ms, for each worker
 -- Returns {refused, {worker, stop, ...}, {key, worker, ...}, ms until the network's next heartbeat runs out or -1},
 -- or nil when the network is another one.
+-- include silence
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
+note_pulse(KEYS[1], now)
 local refused, stops = {}, {}
 local told = redis.call('HLEN', KEYS[5]) > 0
 local suspected = redis.call('HLEN', KEYS[4]) > 0
