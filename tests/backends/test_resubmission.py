@@ -150,8 +150,8 @@ from tests.backends.job_networks import square
 network, url, name, folder, setup = sys.argv[1:]
 net = Rush(network, url)
 backend = backend_class(name)(folder=folder, python=sys.executable, setup=[setup], resubmit=True)
-net.start_workers(square, n_workers=1, backend=backend, time_limit=4, nap=0.1)
-net.push_tasks([{"x": n} for n in range(500)])
+net.start_workers(square, n_workers=1, backend=backend, time_limit=24, nap=0.1)
+net.push_tasks([{"x": n} for n in range(2000)])
 net.wait_for_workers(1, timeout=60)
 print("started", flush=True)
 net.wait_for_tasks(net.tasks)
@@ -203,7 +203,7 @@ def test_from_another_shell_workers_are_kept_listed_and_stopped(
 def test_a_manager_that_leaves_ends_the_successors_too(network_id, config, slurm_backend, wait_until):
     with Rush(network_id, config) as net:
         (first,) = net.start_workers(hold, n_workers=1, backend=slurm_backend(resubmit=True), time_limit=4)
-        wait_until(lambda: others(net, first), 60)
+        wait_until(lambda: others(net, first), 90)
     assert not net.running_worker_ids
-    wait_until(lambda: all(has_ended(net, placement) for placement in net._store.placements()), 30)
+    wait_until(lambda: all(has_ended(net, placement) for placement in net._store.placements()), 90)
     net.reset()

@@ -143,18 +143,6 @@ def test_jobs_of_another_cluster_or_user_are_unknown_and_left_alone(slurm, wait_
     wait_until(lambda: state(backend, placement) is PlacementState.RUNNING, 30)
 
 
-def test_without_accounting_states_come_from_squeue_alone(slurm, wait_until, tmp_path, monkeypatch):
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    (folder / "sacct").write_text("#!/bin/sh\necho 'Slurm accounting storage is disabled' >&2\nexit 1\n")
-    (folder / "sacct").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    backend = slurm()
-    (placement,) = start(backend, "raise SystemExit(3)")
-    wait_until(lambda: state(backend, placement) is PlacementState.ENDED, 30)
-    assert reason(backend, placement).startswith("FAILED")
-
-
 def test_a_job_that_slurm_has_forgotten_has_ended(slurm):
     backend = slurm()
     (placement,) = start(backend, "pass")
