@@ -33,6 +33,10 @@ class Backend(abc.ABC):
         """
         return True
 
+    def tie(self) -> str:
+        """Say what ends with the process that starts its workers, and them with it; '' for nothing."""
+        return ""
+
     def small(self) -> "Backend":
         """Give one that asks for as little as it can in the same place, for one short command; by default itself."""
         return self

@@ -107,6 +107,10 @@ class Dask(Backend):
         """Say whether all Dask workers are on this machine."""
         return are_all_here(str(worker["host"]) for worker in self._ready()[1].workers.values())
 
+    def tie(self) -> str:
+        """Name the cluster, if it is built here."""
+        return "" if self._kind is None else "the Dask cluster that is built for them"
+
     def small(self) -> Backend:
         """Ask for one job, where a cluster is to be built."""
         return self._but(jobs=1) if self._kind is not None and self._cluster is None else self

@@ -111,6 +111,10 @@ class SSH(Backend):
             return False
         return are_all_here(way[-1][1].host if len(way) == 1 else "" for way in ways)
 
+    def tie(self) -> str:
+        """Name the tunnel, if there is one."""
+        return "the tunnel by which they reach the server" if self.tunnel else ""
+
     def default_workers(self) -> int:
         """Give as many as the hosts were said to take; else one for each."""
         return sum(most or 1 for most in self._room.values()) or 1

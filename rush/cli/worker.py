@@ -7,6 +7,7 @@ import typer
 
 from rush.cli.connection import LoopId, NetworkId, Url, Words, WorkerIds, connected, known_network
 from rush.cli.output import WORKER_COLUMNS, Format, Output, show, table
+from rush.errors import RushError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,6 +49,8 @@ def start(
         preview = preview_stored(net, chosen, n_workers, loop)
         show({"preview": preview}, preview, output)
         return
+    if tie := chosen.tie():
+        raise RushError(f"{tie} would end with this command, so start such workers from Python: net.start_workers(...)")
     started = start_stored(net, chosen, n_workers, loop)
     show({"started": started}, "started: " + ", ".join(started), output)
 

@@ -294,6 +294,11 @@ def test_arguments_that_contradict_each_other_are_errors():
         Dask(cluster="slurm", options={"walltme": "1:00"})
 
 
+def test_workers_of_a_cluster_that_is_built_are_tied_to_its_process():
+    assert "cluster" in Dask(cluster="slurm", options={"cores": 1, "memory": "1GB"}).tie()
+    assert Dask("tcp://here:1").tie() == ""
+
+
 def test_the_preview_shows_command_and_job_and_no_secret(tmp_path, monkeypatch):
     monkeypatch.setenv("RUSH_URL", "redis://:hidden@here")
     options = {"cores": 2, "memory": "1GB", "queue": "short", "walltime": "00:10:00"}

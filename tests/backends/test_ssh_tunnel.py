@@ -128,6 +128,8 @@ def test_what_a_tunnel_cannot_carry_is_refused(config, words):
 def test_workers_are_told_of_the_tunnel(target, config, host, tmp_path, wait_until):
     backend = SSH("alpha", config=target.config, folder=str(tmp_path / "out"), tunnel=True)
     assert backend.reaches_loopback()
+    assert "tunnel" in backend.tie()
+    assert SSH("alpha").tie() == ""
     code = "import json, sys; print(json.loads(sys.stdin.readline())['port'], flush=True)"
     (placement,) = backend.start([WorkerCommand("net", ("w1",), ("-c", code), config.to_secret())])
     wait_until(lambda: backend.poll([placement])[placement.id].state is PlacementState.ENDED)

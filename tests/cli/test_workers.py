@@ -71,6 +71,17 @@ def test_killed_workers_end_at_once(answer, net, at, wait_until):
     assert not net.running_worker_ids
 
 
+def test_workers_that_end_with_the_process_that_starts_them_are_not_started_by_a_command(
+    rush, net, at, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rush.toml").write_text('[profiles.far]\nbackend = "ssh"\nhosts = ["nohost.invalid"]\ntunnel = true\n')
+    code, _, said = rush("worker", "start", *at, "--backend", "far")
+    assert code == 1
+    assert "the tunnel by which they reach the server would end with this command" in said
+    assert rush("worker", "start", *at, "--backend", "far", "--dry-run")[0] == 0
+
+
 def test_logs_are_shown(answer, rush, net, at, wait_until):
     (worker,) = answer("worker", "start", *at)["started"]
     wait_until(lambda: answer("worker", "logs", *at), 60)
