@@ -127,6 +127,15 @@ def test_the_loop_stored_last_is_run(net, capsys):
     assert "to stdout" in capsys.readouterr().out
 
 
+def test_arguments_of_a_loop_may_have_the_names_of_options(net, capsys):
+    def loop(worker, n_workers, modules, text):
+        sys.stdout.write(f"{n_workers} {modules} {text}")
+
+    net.worker_script(loop, loop_args={"n_workers": 3, "modules": "m"}, text="t")
+    rush.start_worker(net.network_id, config=net.config)
+    assert capsys.readouterr().out == "3 m t"
+
+
 @pytest.mark.parametrize(
     ("options", "error", "text"),
     [

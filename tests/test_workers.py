@@ -55,6 +55,15 @@ def test_info_names_state_and_reason(net):
     assert net.n_workers == 2
 
 
+def test_leaving_a_manager_ends_the_workers_that_it_started_and_no_others(net):
+    (other,) = net.start_workers(idle)
+    with Rush(net.network_id, net.config) as leaving:
+        (own,) = leaving.start_workers(idle)
+        leaving.wait_for_workers(worker_ids=[own, other], timeout=30)
+    assert net.running_worker_ids == [other]
+    assert net.worker_info.set_index("worker_id").loc[own, "reason"] == "its loop returned"
+
+
 def test_stopping_what_does_not_run_warns(net, caplog):
     assert net.stop_workers("kill", ["nobody"]) is net
     assert "not running: nobody" in caplog.text
