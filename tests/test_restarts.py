@@ -114,6 +114,16 @@ def test_a_full_server_is_told_from_one_that_is_away(start_server, network_id):
     assert net.n_tasks == 0
 
 
+@pytest.mark.parametrize(
+    ("maxmemory", "policy", "warned"),
+    [("50mb", "allkeys-lru", True), ("50mb", "volatile-lru", False), ("0", "allkeys-lfu", False)],
+)
+def test_a_server_that_would_evict_is_warned_of(start_server, network_id, caplog, maxmemory, policy, warned):
+    server = start_server(settings={"maxmemory": maxmemory, "maxmemory-policy": policy})
+    Rush(network_id, server.config)
+    assert (f"maxmemory-policy {policy}); set it to noeviction" in caplog.text) == warned
+
+
 @pytest.mark.parametrize("change", ["shorter", "other", "gone"])
 def test_readers_notice_once_that_the_log_was_rolled_back(config, network_id, caplog, change):
     net = Rush(network_id, config)

@@ -14,7 +14,11 @@ def server_info(config: RedisConfig) -> dict[str, str]:
     """
     readers = Readers(config, b"")
     try:
-        text = readers.ask("INFO").decode()
+        return parsed(readers.ask("INFO"))
     finally:
         readers.close()
-    return dict(line.split(":", 1) for line in text.splitlines() if ":" in line and not line.startswith("#"))
+
+
+def parsed(info: bytes) -> dict[str, str]:
+    """Read the answer to INFO."""
+    return dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line and not line.startswith("#"))

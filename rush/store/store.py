@@ -13,6 +13,7 @@ from rush.errors import ConnectionFailed, RushError
 from rush.keys import Keys, check_id
 from rush.model import Ending, LoopSpec, Placement, StopKind, WorkerInfo, WorkerState
 from rush.store.channel import Readers, Refused
+from rush.store.information import parsed
 from rush.store.replies import Beat, BeatReply, Counts, Ended, ScanReply
 from rush.store.scripts import script
 
@@ -52,21 +53,23 @@ class Store:
         self.readers.close()
 
     def check_server(self) -> None:
-        """Refuse a server that is out of reach, too old, or speaks another protocol of rush.
+        """Refuse a server that is out of reach, too old, or speaks another protocol of rush; warn of one that evicts.
 
         Raises
         ------
         ConnectionFailed
             With the reason.
         """
-        info = self.readers.ask("INFO", "server").decode()
-        fields = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
+        fields = parsed(self.readers.ask("INFO"))
         version = fields.get("redis_version", "0")
         if "valkey_version" not in fields and int(version.partition(".")[0]) < OLDEST_SERVER:
             raise ConnectionFailed(
                 f"the server at {self.config.address} is Redis {version}; "
                 f"rush needs Redis {OLDEST_SERVER} or later, or Valkey"
             )
+        policy = fields.get("maxmemory_policy", "")
+        if fields.get("maxmemory", "0") != "0" and policy.startswith("allkeys"):
+            self._complain(f"a full server would throw its data away (maxmemory-policy {policy}); set it to noeviction")
         protocol = self.readers.ask("HGET", self.keys.meta, "protocol")
         if protocol is not None and protocol != str(PROTOCOL).encode():
             theirs = protocol.decode(errors="replace")
