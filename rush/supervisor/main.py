@@ -268,6 +268,7 @@ class Supervisor:
         self._beat_at = now + self._spec.heartbeat_period
         if reply.gone:
             log.error("network %s was reset, or its server has lost it; ending all workers", self._network_id)
+            self._crew.failed = True
             self._last_words = LAST_WORDS_AFTER_MANAGER
             self._kill_all("its network was reset or lost by its server")
             return
