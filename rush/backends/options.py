@@ -1,7 +1,10 @@
-"""The options of a backend with their values, and what its documentation says of them."""
+"""The options of a backend: their types, their values, and what its documentation says of them."""
 
 import inspect
 import re
+import types
+import typing
+from typing import Any
 
 from rush.backends.base import Backend
 
@@ -42,3 +45,25 @@ def read_parameters(documentation: str) -> dict[str, str]:
             text = line.strip().replace("`", "")
             meanings |= {name: f"{meanings[name]} {text}".strip() for name in names}
     return meanings
+
+
+def wanted_instead(kind: type[Backend], option: str, value: object) -> str | None:
+    """Say of which type an option must be if this value is of another; None where it fits, or no type is known."""
+    try:
+        hints = typing.get_type_hints(kind) | typing.get_type_hints(vars(kind).get("__init__", kind))
+    except (NameError, TypeError):
+        return None
+    hint = hints.get(option, Any)
+    return None if _fits(value, hint) else inspect.formatannotation(hint).replace("collections.abc.", "")
+
+
+def _fits(value: object, hint: Any) -> bool:
+    origin = typing.get_origin(hint)
+    if origin in {typing.Union, types.UnionType}:
+        return any(_fits(value, part) for part in typing.get_args(hint))
+    if isinstance(value, bool):
+        return hint in {bool, Any}
+    if hint is float:
+        return isinstance(value, int | float)
+    kind = origin or hint
+    return isinstance(value, kind) if isinstance(kind, type) else True

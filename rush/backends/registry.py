@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from rush.backends.base import Backend
+from rush.backends.options import wanted_instead
 from rush.config import load_settings
 from rush.errors import BackendNotFound, ConfigError, MissingDependency
 from rush.spelling import unknown_name
@@ -102,9 +103,11 @@ def _from_profile(name: str, options: Mapping[str, Any]) -> Backend:
     except BackendNotFound as error:
         raise BackendNotFound(f"profile {name!r}: {error}") from None
     known = [p for p in inspect.signature(kind).parameters if p != "self"]
-    for option in rest:
+    for option, value in rest.items():
         if option not in known:
             raise ConfigError(f"profile {name!r}: {unknown_name(f'option of backend {kind.name!r}', option, known)}")
+        if (wanted := wanted_instead(kind, option, value)) is not None:
+            raise ConfigError(f"profile {name!r}: {option} must be {wanted}, not {value!r}")
     try:
         return kind(**rest)
     except (ValueError, TypeError) as error:

@@ -73,6 +73,36 @@ def test_a_misspelt_option_or_backend_is_an_error_with_the_near_one(rush, projec
     assert "no backend 'myclutser'; did you mean 'mycluster'" in rush("backend", "show", "myclutser")[2]
 
 
+@pytest.mark.parametrize(
+    ("line", "wanted"),
+    [
+        ('workers_per_job = "2"', "workers_per_job must be int, not '2'"),
+        ("srun = 1", "srun must be bool, not 1"),
+        ("time = true", "time must be str | int | None, not True"),
+        ("submit_timeout = []", "submit_timeout must be float, not []"),
+        ("setup = 3", "setup must be Sequence[str], not 3"),
+    ],
+)
+def test_an_option_of_the_wrong_type_is_an_error_that_says_which_is_right(rush, project, line, wanted):
+    project(f'[profiles.site]\nbackend = "slurm"\n{line}\n')
+    code, _, err = rush("backend", "show", "site")
+    assert code == 1
+    assert f"profile 'site': {wanted}" in err
+
+
+def test_options_of_the_right_types_are_taken(answer, project):
+    lines = [
+        "time = 30",
+        'gpus = "a100:2"',
+        "submit_timeout = 5",
+        "loopback = true",
+        'extra = ["--nice"]',
+        "srun = true",
+    ]
+    project("\n".join(["[profiles.site]", 'backend = "slurm"', *lines]))
+    assert answer("backend", "show", "site")["options"]["gpus"] == "a100:2"
+
+
 def test_local_can_be_used(rush, project):
     code, out, _ = rush("backend", "check", "local")
     assert code == 0
