@@ -64,8 +64,8 @@ def test_a_user_with_the_rights_that_the_docs_name_can_do_everything(start_serve
     assert list_networks(net.config) == [network_id]
     net.stop_workers("terminate")
     patience(lambda: net.n_running_workers == 0, what="the end of the worker")
-    net.reset()
     end(net)
+    net.reset()
 
 
 def test_a_network_works_over_a_unix_socket_and_survives_a_restart_of_its_server(start_server, network_id):
@@ -79,9 +79,9 @@ def test_a_network_works_over_a_unix_socket_and_survives_a_restart_of_its_server
     assert net.connector.exists(net._store.keys.meta)
     with server.connected() as other_database:
         assert other_database.dbsize() == 0
+    end(net)
     net.reset()
     net.connector.flushdb()
-    end(net)
 
 
 def test_a_unix_socket_that_is_not_there_is_named(network_id):

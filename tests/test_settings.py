@@ -1,6 +1,7 @@
 """Settings from files and environment, the signing key, and the small readers of the environment."""
 
 import multiprocessing
+import os
 import socket
 import stat
 from pathlib import Path
@@ -12,8 +13,11 @@ from rush.config import (
     RedisConfig,
     child_environment,
     job_end_time,
+    job_environment,
+    job_leftovers,
     load_settings,
     node_name,
+    read_secrets,
     signing_key_for,
     user_folder,
     visible_devices,
@@ -274,3 +278,38 @@ def test_visible_devices_are_read(monkeypatch):
     assert visible_devices() == ("2", "GPU-x")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert visible_devices() == ()
+
+
+def test_devices_and_job_variables_are_read_from_the_environment(monkeypatch):
+    for name in ("CUDA_VISIBLE_DEVICES", "ROCR_VISIBLE_DEVICES", "HIP_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+    assert visible_devices() is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0, 2,")
+    assert visible_devices() == ("0", "2")
+    monkeypatch.setenv("RUSH_URL", "redis://:secret@host")
+    monkeypatch.setenv("SLURM_JOB_ID", "17")
+    monkeypatch.setenv("SLURM_CONF", "/etc/slurm.conf")
+    assert {"RUSH_URL", "SLURM_JOB_ID"} <= set(job_leftovers())
+    assert "SLURM_CONF" in job_environment()
+    assert not {"RUSH_URL", "SLURM_JOB_ID"} & set(job_environment())
+
+
+def test_secrets_are_read_from_a_file_of_ones_own_only(tmp_path):
+    secrets = tmp_path / "secrets"
+    secrets.write_bytes(RedisConfig(password="hush").to_secret())
+    secrets.chmod(0o644)
+    with pytest.raises(ConfigError, match="chmod 600"):
+        read_secrets(str(secrets))
+    secrets.chmod(0o600)
+    assert read_secrets(str(secrets)).password == "hush"
+    with pytest.raises(ConfigError, match=r"nowhere: No such file"):
+        read_secrets(str(tmp_path / "nowhere"))
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root gives files away")
+def test_a_signing_key_of_another_user_is_refused():
+    signing_key_for()
+    path = user_folder() / "signing-key"
+    os.chown(path, 12345, -1)
+    with pytest.raises(ConfigError, match="belongs to another user"):
+        signing_key_for()

@@ -86,9 +86,9 @@ def test_networks_on_every_shard_work_in_full(cluster, spread):
         net = Rush(network, cluster.config.url)
         use_tasks(net)
         use_workers(net)
+        end(net)
         net.reset()
         assert net.n_tasks == 0
-        end(net)
 
 
 def test_all_shards_networks_are_listed_shown_and_reset(cluster, spread, command):

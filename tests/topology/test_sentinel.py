@@ -38,8 +38,8 @@ def test_the_network_goes_on_with_the_new_master_and_loses_nobody(group, network
     assert len(net.push_tasks([{"how": "sleep", "value": 0}])) == 1
     net.stop_workers("terminate")
     patience(lambda: net.n_running_workers == 0, what="the end of the workers")
-    net.reset()
     end(net)
+    net.reset()
 
 
 def test_readers_notice_what_a_failover_has_lost(group, network_id, caplog):

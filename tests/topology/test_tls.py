@@ -84,8 +84,8 @@ def test_managers_workers_and_supervisors_connect_over_tls(tls, network_id):
     net.stop_workers("terminate")
     patience(lambda: net.n_running_workers == 0, what="the end of the workers")
     assert set(net.worker_info["reason"]) == {"its loop returned"}
-    net.reset()
     end(net)
+    net.reset()
 
 
 def test_a_server_certificate_of_another_authority_is_refused_at_once(tls, tmp_path):
