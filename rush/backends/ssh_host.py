@@ -50,9 +50,10 @@ def start(
     worker = script.encode()
     values = {"parent": shlex.quote(folder or ""), "name": shlex.quote(name), "size": str(len(worker))}
     asking = ssh_scripts.with_processes("start", values), secret + b"\n" + worker
+    link = link_to(target, patience)
     try:
-        answer = _run(target, *asking, patience)
-    except LinkLost:
+        answer = link.run(*asking, patience)
+    except LinkLost:  # after all was sent, perhaps
         answer = _run(target, *asking, patience)
     lines = ssh_scripts.answers(answer.output)
     if len(lines) < 2:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rush.backends import ssh_host, ssh_scripts
+from rush.backends import ssh_scripts
 from rush.backends.ssh import SSH
 from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import close_links, link_to
+from rush.backends.ssh_links import LinkLost, close_links, link_to
 from rush.errors import BackendError
 from rush.model import Placement, PlacementState, WorkerCommand
 
@@ -295,20 +296,31 @@ def test_a_host_without_sessions_is_an_error_that_says_so(start_sshd, ssh_config
 
 
 def test_asked_twice_a_host_starts_one(config, host, monkeypatch, tmp_path):
-    run, lost = ssh_host._run, []
+    link = link_to(Target("alpha", config), 20)
+    run, lost = link.run, []
 
     def lose_the_first_answer(*arguments):
         answer = run(*arguments)
         if not lost:
             lost.append(answer)
-            raise ssh_host.LinkLost("broken")
+            raise LinkLost("broken")
         return answer
 
-    monkeypatch.setattr(ssh_host, "_run", lose_the_first_answer)
+    monkeypatch.setattr(link, "run", lose_the_first_answer)
     placement = start(SSH("alpha", config=config, folder=str(tmp_path / "out")), SLEEP)
+    assert len(lost) == 1
     assert len(list((tmp_path / "out").iterdir())) == 1
     assert {process.pid for process in host.visitors()} >= {placement.pid}
     assert len(host.visitors()) == 2
+
+
+def test_a_host_that_is_not_there_is_waited_for_once(host, ssh_config, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        config = ssh_config(host.block("alpha", Port=silent.getsockname()[1]))
+        began = time.monotonic()
+        with pytest.raises(BackendError, match="'alpha'"):
+            start(SSH("alpha", config=config, folder=str(tmp_path / "out"), timeout=2), SLEEP)
+        assert time.monotonic() - began < 4
 
 
 def test_without_proc_it_works_by_ps(backend, monkeypatch, host, wait_until):
