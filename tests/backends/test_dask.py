@@ -17,7 +17,7 @@ import dask.config
 from distributed import Client, LocalCluster
 
 from rush import Rush
-from rush.backends import dask_links, find_backend
+from rush.backends import dask_links, find_backend, processes
 from rush.backends.dask import Dask
 from rush.errors import BackendError, ConfigError, WorkerStartError
 from rush.model import PlacementState, WorkerCommand
@@ -147,13 +147,7 @@ def test_a_dask_worker_that_closes_in_good_order_lets_its_workers_drain(net, wai
         net.wait_for_workers(2, timeout=60)
     wait_until(lambda: not net.running_worker_ids, 20)
     assert set(net.worker_info["state"]) == {"terminated"}
-    wait_until(
-        lambda: all(not psutil.pid_exists(place.pid) or _is_zombie(place.pid) for place in net.placements.values())
-    )
-
-
-def _is_zombie(pid):
-    return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    wait_until(lambda: not any(map(processes.process_of, net.placements.values())))
 
 
 def test_workers_that_have_not_registered_are_not_waited_for_once_their_dask_worker_is_gone(net, own_cluster):

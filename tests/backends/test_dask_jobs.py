@@ -1,5 +1,6 @@
 """Dask clusters made of jobs of a real Slurm, by dask-jobqueue."""
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -34,6 +35,7 @@ def net(network_id, config):
 
 def options(tmp_path, **changes):
     return {
+        "job_name": name_of(tmp_path),
         "cores": 1,
         "processes": 1,
         "memory": "1GB",
@@ -47,8 +49,13 @@ def options(tmp_path, **changes):
     } | changes
 
 
-def jobs_of_this_user():
-    return job_programs.run(["squeue", "-h", "-o", "%i"]).stdout.split()
+def name_of(tmp_path):
+    """Name a test's jobs: other test processes may use the same Slurm."""
+    return f"dask-{hashlib.sha256(str(tmp_path).encode()).hexdigest()[:10]}"
+
+
+def jobs_of(tmp_path):
+    return set(job_programs.run(["squeue", "-h", "-o", "%i", "--name", name_of(tmp_path)]).stdout.split())
 
 
 KINDS = {"slurm": {"job_mem": "100MB"}, "pbs": {"resource_spec": "select=1:ncpus=1"}}
@@ -57,12 +64,10 @@ KINDS = {"slurm": {"job_mem": "100MB"}, "pbs": {"resource_spec": "select=1:ncpus
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_cluster_is_built_of_jobs_and_closed_at_the_end(net, cluster, tmp_path, kind, monkeypatch, wait_until):
     monkeypatch.setenv("RUSH_SIGNING_KEY", "ab" * 32)
-    before = set(jobs_of_this_user())
     with Dask(cluster=kind, jobs=2, options=options(tmp_path, **KINDS[kind]), folder=str(tmp_path)) as backend:
         workers = net.start_workers(square, n_workers=4, backend=backend)
         net.wait_for_workers(worker_ids=workers, timeout=60)
-        jobs = set(jobs_of_this_user()) - before
-        assert len(jobs) == 2
+        assert len(jobs_of(tmp_path)) == 2
         assert len({place.id for place in net.placements.values()}) == 2
         keys = net.push_tasks([{"x": n} for n in range(20)])
         assert net.wait_for_tasks(keys, timeout=30)
@@ -71,21 +76,23 @@ def test_a_cluster_is_built_of_jobs_and_closed_at_the_end(net, cluster, tmp_path
             assert "RUSH_SIGNING_KEY" not in psutil.Process(place.pid).environ()
     wait_until(lambda: not net.running_worker_ids, 30)
     assert set(net.worker_info["state"]) == {"terminated"}
-    wait_until(lambda: not set(jobs_of_this_user()) & jobs, 30)
+    wait_until(lambda: not jobs_of(tmp_path), 30)
 
 
 def test_a_job_that_is_cancelled_loses_its_workers_and_the_others_go_on(net, cluster, tmp_path, wait_until):
-    before = set(jobs_of_this_user())
     with Dask(cluster="slurm", jobs=2, options=options(tmp_path, job_mem="100MB"), folder=str(tmp_path)) as backend:
         net.start_workers(square, n_workers=2, backend=backend)
         net.wait_for_workers(2, timeout=60)
-        first, _ = sorted(set(jobs_of_this_user()) - before)
+        first, _ = sorted(jobs_of(tmp_path))
         job_programs.run(["scancel", "--signal=KILL", "--full", first])
         wait_until(lambda: len(net.running_worker_ids) == 1, 30)
         (key,) = net.push_tasks([{"x": 3}])
         assert net.wait_for_tasks([key], timeout=30)
-        states = [backend.poll([place])[place.id].state for place in net.placements.values()]
-        wait_until(lambda: sorted(states) == [PlacementState.ENDED, PlacementState.RUNNING], 30)
+
+        def states():
+            return sorted(backend.poll([place])[place.id].state for place in net.placements.values())
+
+        wait_until(lambda: states() == [PlacementState.ENDED, PlacementState.RUNNING], 30)
 
 
 def test_options_come_from_dasks_own_configuration(cluster, tmp_path):
@@ -128,7 +135,6 @@ if __name__ == "__main__":
 
 @pytest.mark.parametrize("end", ["returns", "is killed"])
 def test_a_manager_takes_the_cluster_that_it_built_along(cluster, tmp_path, wait_until, end):
-    before = set(jobs_of_this_user())
     given = pickle.dumps(options(tmp_path, job_mem="100MB")).hex()
     command = [sys.executable, "-c", MANAGER, given]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as manager:
@@ -136,4 +142,4 @@ def test_a_manager_takes_the_cluster_that_it_built_along(cluster, tmp_path, wait
         if end == "is killed":
             manager.kill()
     wait_until(lambda: not supervisor.is_running() or supervisor.status() == psutil.STATUS_ZOMBIE, 20)
-    wait_until(lambda: not set(jobs_of_this_user()) - before, 60)
+    wait_until(lambda: not jobs_of(tmp_path), 60)
