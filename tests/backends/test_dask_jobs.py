@@ -18,6 +18,14 @@ from rush.model import PlacementState
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.slow]
 
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Torque's commands leave the output of dask-jobqueue's jobs where they were submitted."""
+    monkeypatch.chdir(tmp_path)
+
 
 def square(worker):
     while not worker.terminated:
@@ -45,7 +53,7 @@ def options(tmp_path, **changes):
         "local_directory": str(tmp_path),
         "log_directory": str(tmp_path),
         "scheduler_options": {"dashboard_address": ":0"},
-        "job_script_prologue": [f"export PYTHONPATH={Path.cwd()}:$PYTHONPATH"],
+        "job_script_prologue": [f"export PYTHONPATH={SOURCE}:$PYTHONPATH"],
     } | changes
 
 
