@@ -104,3 +104,12 @@ def test_the_docs_build_without_a_warning(tmp_path):
     command = [sys.executable, "-m", "sphinx", "-W", "-q", "-b", "html", ROOT / "docs", tmp_path]
     done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_every_test_that_a_guarantee_names_exists():
+    named = re.findall(r"`(test_\w+)`", (ROOT / "docs/explanation/guarantees.md").read_text())
+    assert len(named) > 20
+    there = {
+        name for path in (ROOT / "tests").rglob("test_*.py") for name in re.findall(r"def (test_\w+)", path.read_text())
+    }
+    assert set(named) <= there

@@ -7,6 +7,7 @@ import threading
 from dataclasses import replace
 
 import pytest
+import redis
 
 import rush
 from rush.manager import Rush
@@ -128,6 +129,38 @@ def test_a_full_server_refuses_pushes_and_takes_results(network_id, start_server
     assert len(net.push_tasks([{"x": 1}])) == 1
     net._session.close()
     net._store.close()
+
+
+def test_a_server_that_is_busy_with_somebodys_script_is_asked_again(network_id, start_server):
+    server = start_server(settings={"busy-reply-threshold": "20"})
+    net = Rush(network_id, server.config)
+    net.push_tasks([{"x": 1}])
+    with server.connected() as client:
+        busy = threading.Thread(target=client.eval, args=(BUSY, 0))
+        busy.start()
+        with server.connected() as another:
+            patience(lambda: is_busy(another), what="a busy server")
+        net.push_tasks([{"x": 2}])
+        assert net.n_queued_tasks == 2
+        busy.join()
+    net._session.close()
+    net._store.close()
+
+
+BUSY = """
+local began = redis.call('TIME')
+repeat
+  local now = redis.call('TIME')
+until now[1] - began[1] + (now[2] - began[2]) / 1e6 > 1.5
+"""
+
+
+def is_busy(client):
+    try:
+        client.ping()
+    except redis.ResponseError as error:
+        return "BUSY" in str(error)
+    return False
 
 
 def test_a_restarted_server_has_all_that_was_answered(network_id, start_server):
