@@ -10,6 +10,7 @@ from redis.cluster import ClusterNode, RedisCluster
 from redis.sentinel import Sentinel
 
 from rush.config import RedisConfig, as_config, environment_config
+from rush.config.secrets import read_secrets
 from rush.config.urls import masked
 from rush.errors import ConfigError, RushError
 
@@ -288,3 +289,12 @@ def test_wrong_url_in_the_environment_names_its_variable(monkeypatch):
     with pytest.raises(ConfigError, match="REDIS_URL: ") as caught:
         environment_config()
     assert "s3cr3t" not in str(caught.value)
+
+
+def test_a_file_of_secrets_for_one_reader_is_removed_when_it_was_read(tmp_path):
+    for name, stays in (("secrets-0.once", False), ("secrets-0", True)):
+        path = tmp_path / name
+        path.write_bytes(RedisConfig("h", 1, password="p").to_secret())
+        path.chmod(0o600)
+        assert read_secrets(str(path)).password == "p"
+        assert path.exists() is stays

@@ -65,17 +65,21 @@ def check_lines(lines: Sequence[str], name: str) -> None:
         raise TypeError(f"{name} must be a list of shell lines, got {lines!r}; write {name}=[{lines!r}]")
 
 
-def worker_line(command: WorkerCommand, python: str, folder: Path | str, number: int) -> str:
+def secrets_file(folder: Path, number: int, *, again: bool) -> Path:
+    """Name the file with the secrets of a job; it is gone once they were read, unless the job may start again."""
+    return folder / (f"secrets-{number}" if again else f"secrets-{number}.once")
+
+
+def worker_line(command: WorkerCommand, python: str, folder: Path, file: Path) -> str:
     """Give the shell line that runs one supervisor; its secrets stay in a file."""
-    words = [*command.arguments, "--secrets", f"{folder}/secrets-{number}", "--folder", str(folder), *module_paths()]
+    words = [*command.arguments, "--secrets", str(file), "--folder", str(folder), *module_paths()]
     return f"exec {python} {shlex.join(words)}"
 
 
-def write_commands(commands: Sequence[WorkerCommand], python: str, folder: Path) -> None:
-    """Write a script and a file of secrets for each command, which only their owner can read."""
-    for number, command in enumerate(commands):
-        _write(folder / f"secrets-{number}", command.secret + b"\n")
-        _write(folder / f"worker-{number}.sh", f"#!/bin/sh\n{worker_line(command, python, folder, number)}\n".encode())
+def write_command(command: WorkerCommand, python: str, folder: Path, number: int, file: Path) -> None:
+    """Write a script and a file of secrets for a command, which only their owner can read."""
+    _write(file, command.secret + b"\n")
+    _write(folder / f"worker-{number}.sh", f"#!/bin/sh\n{worker_line(command, python, folder, file)}\n".encode())
 
 
 def command_block(command: str, teardown: Sequence[str]) -> str:

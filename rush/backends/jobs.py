@@ -1,6 +1,7 @@
 """Workers as jobs: what all job systems have in common."""
 
 import abc
+import contextlib
 import dataclasses
 import getpass
 import json
@@ -15,7 +16,7 @@ from typing import Any
 from rush.backends import hosts, job_programs, job_scripts
 from rush.backends.base import Backend
 from rush.backends.processes import tail_of
-from rush.model import Placement, WorkerCommand
+from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
 
 
 @dataclass(kw_only=True, eq=False)
@@ -116,7 +117,9 @@ class JobSystem(Backend):
         largest = self._largest_array()
         network = commands[0].network_id
         folder = job_scripts.new_folder(self.folder, network)
-        job_scripts.write_commands(commands, job_scripts.python_command(self.python), folder)
+        python = job_scripts.python_command(self.python)
+        for number, command in enumerate(commands):
+            job_scripts.write_command(command, python, folder, number, self._secrets(folder, number))
 
         def submit(first: int, count: int) -> list[Placement]:
             ids = self._submit(network, folder, first, count)
@@ -133,8 +136,21 @@ class JobSystem(Backend):
         network = commands[0].network_id if commands else "NETWORK"
         submitted, script = self._preview(network, folder, max(1, len(commands)))
         python = job_scripts.python_command(self.python)
-        lines = [job_scripts.worker_line(command, python, folder, n) for n, command in enumerate(commands)]
+        lines = [job_scripts.worker_line(c, python, folder, self._secrets(folder, n)) for n, c in enumerate(commands)]
         return "\n".join([f"# {submitted}", *(f"# worker-{n}.sh: {line}" for n, line in enumerate(lines)), "", script])
+
+    def poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
+        """Ask the job system for all of them, and not too often. Those that have ended need their secrets no more."""
+        found = self._poll(placements)
+        _forget([p for p in placements if p.id in found and found[p.id].state is PlacementState.ENDED])
+        return found
+
+    def stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
+        """Cancel those that wait; signal those that run, or kill them."""
+        jobs = [placement for placement in placements if placement.job_id and self._sees(placement)]
+        self._stop(jobs, kill=kill)
+        self._look_again()
+        _forget(jobs)
 
     def tail(self, placement: Placement, lines: int = 50) -> str:
         """Give the last lines of a job's stderr."""
@@ -148,6 +164,22 @@ class JobSystem(Backend):
     def clear(self, placements: Sequence[Placement]) -> None:
         """Remove the folders of jobs."""
         job_scripts.remove_folders({placement.details.get("folder", "") for placement in placements})
+
+    @abc.abstractmethod
+    def _poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
+        """Say what has become of jobs."""
+
+    @abc.abstractmethod
+    def _stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
+        """Cancel jobs that wait; signal those that run, or kill them."""
+
+    @abc.abstractmethod
+    def _sees(self, placement: Placement) -> bool:
+        """Say whether a placement's job belongs to this job system."""
+
+    @abc.abstractmethod
+    def _may_start_again(self) -> bool:
+        """Say whether the job system may start a job of its own accord a second time."""
 
     @abc.abstractmethod
     def _hand_script(self, network_id: str, command: str) -> str:
@@ -193,6 +225,9 @@ class JobSystem(Backend):
         changed = {name: value for name, value in given.items() if value != defaults[name]}
         return changed | {"python": job_scripts.python_command(self.python)}
 
+    def _secrets(self, folder: Path, number: int) -> Path:
+        return job_scripts.secrets_file(folder, number, again=self._may_start_again())
+
     def continuation(self) -> Mapping[str, str]:
         """Give what a placement says of how its jobs are submitted again, or later."""
         again = {"resubmits": str(self.max_resubmits)} if self.resubmit and self.max_resubmits else {}
@@ -215,7 +250,15 @@ class JobSystem(Backend):
             details={
                 "user": getpass.getuser(),
                 "folder": str(folder),
+                "secrets": str(self._secrets(folder, number)),
                 **self.continuation(),
                 **self._details(job_id),
             },
         )
+
+
+def _forget(placements: Sequence[Placement]) -> None:
+    """Remove the secrets of jobs that will not read them any more."""
+    for placement in placements:
+        with contextlib.suppress(OSError):
+            Path(placement.details.get("secrets", "")).unlink(missing_ok=True)

@@ -51,13 +51,19 @@ class PBS(JobSystem):
             raise ConfigError(unknown_name("dialect of PBS", self.dialect, known))
         self._server = _Server(None if self.dialect is None else Dialect(self.dialect))
 
-    def poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
-        """Ask PBS for all of them, and not too often."""
+    def _poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
         return self._server.of(placements)
 
-    def stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
-        """Delete those that wait; signal those that run, or kill them. Where there is no qsig, both are deleted."""
-        ids = [placement.job_id for placement in placements if placement.job_id and self._server.sees(placement)]
+    def _sees(self, placement: Placement) -> bool:
+        return self._server.sees(placement)
+
+    def _may_start_again(self) -> bool:
+        words = " ".join(self._extra_words())
+        return "-r y" in words or "-ry" in words
+
+    def _stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
+        """Delete or signal jobs; where there is no qsig, both are deleted."""
+        ids = [placement.job_id for placement in placements if placement.job_id]
         left = ids
         if shutil.which("qsig") is not None:
             number = "SIGKILL" if kill else "SIGTERM"
@@ -65,7 +71,6 @@ class PBS(JobSystem):
             left = ids if kill else refused
         for first in range(0, len(left), 100):
             _qdel(left[first : first + 100])
-        self._look_again()
 
     def _hand_script(self, network_id: str, command: str) -> str:
         options = pbs_scripts.options(self._wanted, self._dialect_or_openpbs(), "")

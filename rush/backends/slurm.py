@@ -52,20 +52,22 @@ class Slurm(JobSystem):
         super().__post_init__()
         self._states = _States()
 
-    def poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
-        """Ask Slurm once for all of them, and not too often."""
+    def _poll(self, placements: Sequence[Placement]) -> Mapping[str, PlacementStatus]:
         return self._states.of(placements)
 
-    def stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
-        """Cancel those that wait; signal those that run, or kill them."""
-        mine = [placement for placement in placements if placement.job_id and self._states.sees(placement)]
-        for part in _parts([placement.job_id for placement in mine], 200):
+    def _sees(self, placement: Placement) -> bool:
+        return self._states.sees(placement)
+
+    def _may_start_again(self) -> bool:
+        return any(word.partition("=")[0] == "--requeue" for word in self._extra_words())
+
+    def _stop(self, placements: Sequence[Placement], *, kill: bool) -> None:
+        for part in _parts([placement.job_id for placement in placements], 200):
             _scancel(*(["--signal=KILL"] if kill else ["--state=PENDING"]), *part)
-        for reach in () if kill else {placement.details.get("reach", "") for placement in mine}:
-            reached = [placement.job_id for placement in mine if placement.details.get("reach", "") == reach]
+        for reach in () if kill else {placement.details.get("reach", "") for placement in placements}:
+            reached = [placement.job_id for placement in placements if placement.details.get("reach", "") == reach]
             for part in _parts(reached, 200):
                 _scancel("--state=RUNNING", "--signal=TERM", *reach.split(), *part)
-        self._look_again()
 
     def options(self, network_id: str, folder: Path, count: int = 1) -> str:
         """Give the lines of the job script by which sbatch learns what is asked for."""

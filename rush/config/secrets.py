@@ -1,5 +1,6 @@
 """What workers are handed besides their command line: the server's address and keys, in a file or on standard input."""
 
+import contextlib
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from rush.errors import ConfigError
 
 def read_secrets(path: str) -> RedisConfig:
     """Read the server's address and keys from a file that only its owner can read; ``-`` is standard input.
+
+    A file whose name ends in ``.once`` is for one reader, and removed.
 
     Raises
     ------
@@ -21,9 +24,13 @@ def read_secrets(path: str) -> RedisConfig:
     try:
         if file.stat().st_mode & 0o077:
             raise ConfigError(f"{path} can be read by others; make it your own: chmod 600 {path}")
-        return RedisConfig.from_secret(file.read_bytes().strip())
+        secret = file.read_bytes().strip()
     except OSError as error:
         raise ConfigError(f"cannot read the secrets in {path}: {error.strerror}") from error
+    if file.suffix == ".once":
+        with contextlib.suppress(OSError):  # a container may see its folder read-only
+            file.unlink()
+    return RedisConfig.from_secret(secret)
 
 
 def _first_line() -> bytes:

@@ -118,8 +118,8 @@ def test_one_job_is_submitted_alone(fake, tmp_path):
     assert placement.job_id == "0.rushpbs"
     folder = Path(placement.details["folder"])
     assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "secrets-0").read_bytes() == b"hidden\n"
-    assert (folder / "secrets-0").stat().st_mode & 0o777 == 0o600
+    assert (folder / "secrets-0.once").read_bytes() == b"hidden\n"
+    assert (folder / "secrets-0.once").stat().st_mode & 0o777 == 0o600
 
 
 def test_many_jobs_are_an_array(fake, tmp_path):
@@ -244,3 +244,19 @@ def test_the_plugin_refuses_what_it_cannot_do(tmp_path):
         executor.update_parameters(nodes=2)
     with pytest.raises(ValueError, match="queu"):
         executor.update_parameters(queu="long")
+
+
+@pytest.mark.parametrize(
+    ("extra", "name"), [((), "secrets-0.once"), (["-r", "y"], "secrets-0"), ({"r": "y"}, "secrets-0")]
+)
+def test_secrets_are_for_one_reader_unless_the_job_may_start_again(fake, tmp_path, extra, name):
+    (placement,) = PBS(folder=str(tmp_path / "jobs"), extra=extra).start(commands(1))
+    assert Path(placement.details["secrets"]).name == name
+    PBS().stop([placement], kill=True)
+    assert not Path(placement.details["secrets"]).exists()
+
+
+def test_a_job_that_pbs_ended_at_its_limit_was_interrupted(fake):
+    assert status("10.rushpbs").interrupted
+    assert not status("16.rushpbs").interrupted
+    assert pbs_states.status_of(pbs_states.JobRow("F", "Job preempted by 12.rushpbs", 271)).interrupted

@@ -187,7 +187,7 @@ def test_no_secret_is_to_be_seen(slurm, wait_until, monkeypatch):
     folder = Path(placement.details["folder"])
     assert folder.stat().st_mode & 0o777 == 0o700
     holders = [path for path in folder.iterdir() if path.is_file() and SECRET in path.read_bytes()]
-    assert [path.name for path in holders] == ["secrets-0"]
+    assert [path.name for path in holders] == ["secrets-0.once"]
     assert holders[0].stat().st_mode & 0o777 == 0o600
     for words in (
         ["scontrol", "show", "job", "-d", placement.job_id],

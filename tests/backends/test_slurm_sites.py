@@ -129,3 +129,31 @@ def test_a_worker_of_a_job_that_finds_nothing_to_do_ends_itself(job_net, slurm_b
     job_net.wait_for_workers(1, timeout=60)
     wait_until(lambda: status(job_net, worker).reason == "COMPLETED: the job has ended", 60)
     assert job_net.running_worker_ids == []
+
+
+def holders(net, worker):
+    folder = Path(net.placements[worker].details["folder"])
+    secret = net.config.password.encode()
+    return [path.name for path in folder.iterdir() if path.is_file() and secret in path.read_bytes()]
+
+
+def test_secrets_are_gone_when_a_worker_has_read_them(job_net, job_backend):
+    (worker,) = job_net.start_workers(square, n_workers=1, backend=job_backend())
+    job_net.wait_for_workers(1, timeout=60)
+    assert holders(job_net, worker) == []
+
+
+def test_secrets_of_a_job_that_never_began_go_with_it(job_net, slurm_backend):
+    (worker,) = job_net.start_workers(square, n_workers=1, backend=slurm_backend(partition="closed"))
+    assert holders(job_net, worker) == ["secrets-0.once"]
+    job_net.stop_workers("kill")
+    assert holders(job_net, worker) == []
+
+
+def test_secrets_of_a_job_that_may_start_again_stay_until_it_has_ended(job_net, slurm_backend, wait_until):
+    (worker,) = job_net.start_workers(square, n_workers=1, backend=slurm_backend(extra={"requeue": True}))
+    job_net.wait_for_workers(1, timeout=60)
+    assert holders(job_net, worker) == ["secrets-0"]
+    job_net.stop_workers("terminate")
+    wait_until(lambda: status(job_net, worker).state is PlacementState.ENDED, 60)
+    assert holders(job_net, worker) == []

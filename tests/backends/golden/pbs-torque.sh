@@ -1,6 +1,6 @@
 # qsub -N rush -q long -A lab -o /FOLDER/job-0.log -j oe -r n -l nodes=1:ppn=8:gpus=2:arch=zen4 -l mem=16gb -l walltime=01:30:00 -m e -V /FOLDER/job-0.sh
-# worker-0.sh: exec python3 -m rush.worker --worker w0 --secrets /FOLDER/secrets-0 --folder /FOLDER
-# worker-1.sh: exec python3 -m rush.worker --worker w1 --secrets /FOLDER/secrets-1 --folder /FOLDER
+# worker-0.sh: exec python3 -m rush.worker --worker w0 --secrets /FOLDER/secrets-0.once --folder /FOLDER
+# worker-1.sh: exec python3 -m rush.worker --worker w1 --secrets /FOLDER/secrets-1.once --folder /FOLDER
 
 #!/bin/bash
 # Workers of the rush network net. The secrets stay in a file that only its owner can read.

@@ -1,7 +1,7 @@
 # sbatch /FOLDER/job.sh
-# worker-0.sh: exec apptainer exec image.sif python3 -m rush.worker --worker w0 --secrets /FOLDER/secrets-0 --folder /FOLDER
-# worker-1.sh: exec apptainer exec image.sif python3 -m rush.worker --worker w1 --secrets /FOLDER/secrets-1 --folder /FOLDER
-# worker-2.sh: exec apptainer exec image.sif python3 -m rush.worker --worker w2 --secrets /FOLDER/secrets-2 --folder /FOLDER
+# worker-0.sh: exec apptainer exec image.sif python3 -m rush.worker --worker w0 --secrets /FOLDER/secrets-0.once --folder /FOLDER
+# worker-1.sh: exec apptainer exec image.sif python3 -m rush.worker --worker w1 --secrets /FOLDER/secrets-1.once --folder /FOLDER
+# worker-2.sh: exec apptainer exec image.sif python3 -m rush.worker --worker w2 --secrets /FOLDER/secrets-2.once --folder /FOLDER
 
 #!/bin/bash
 # Workers of the rush network net. The secrets stay in a file that only its owner can read.

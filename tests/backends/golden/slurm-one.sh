@@ -1,5 +1,5 @@
 # sbatch /FOLDER/job.sh
-# worker-0.sh: exec python3 -m rush.worker --worker w0 --secrets /FOLDER/secrets-0 --folder /FOLDER
+# worker-0.sh: exec python3 -m rush.worker --worker w0 --secrets /FOLDER/secrets-0.once --folder /FOLDER
 
 #!/bin/bash
 # Workers of the rush network net. The secrets stay in a file that only its owner can read.
