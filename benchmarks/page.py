@@ -9,6 +9,10 @@ from benchmarks.report import number
 from benchmarks.rows import ROWS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "explanation"
+MEASURED = 448
+"""Workers of the run from which other numbers are reckoned."""
+
+_WORKERS, _SECONDS = (100, MEASURED, 1_000, 2_000, 5_000, 10_000), (1, 10, 60)
 PAGE = FOLDER / "performance.md"
 
 
@@ -17,6 +21,7 @@ def written(page: str, measured: Mapping[str, Any], scale: Mapping[str, Any]) ->
     parts = {
         "figures": _surroundings(measured) + "\n\n" + _promises(measured["figures"]),
         "comparison": _comparison(measured["figures"]),
+        "shard": _shard(measured["figures"], scale["runs"]),
         "scale": _surroundings(scale) + "\n\n" + _scale(scale["runs"]),
     }
     for name, text in parts.items():
@@ -85,7 +90,7 @@ def _scale(runs: Sequence[Mapping[str, Any]]) -> str:
                 "registered within",
                 "third cycle of all",
             ),
-            *("a cycle beyond its second", "server, of one core", "machine"),
+            *("a cycle beyond its second", "server, of one core", "everything, of all cores"),
         ),
         (
             (
@@ -98,6 +103,32 @@ def _scale(runs: Sequence[Mapping[str, Any]]) -> str:
             for run in sorted(runs, key=lambda run: int(run["workers"]))
         ),
     )
+
+
+def _shard(figures: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> str:
+    """Reckon, from a run and from the server's time for a record read, what share of a server a network takes."""
+    run = next(run for run in runs if run["workers"] == MEASURED)
+    a_record = _value(figures, "read", "server time for that, 100,000")
+    a_task = 1e6 * run["server"] / MEASURED - MEASURED * a_record
+
+    def share(workers: int, seconds: int) -> str:
+        used = 1e-6 * (workers / seconds * a_task + workers**2 / seconds * a_record)
+        return f"{100 * used:.2g} %" if used < 1 else "too much"
+
+    table = _table(
+        ("workers", *(f"tasks of {seconds} s" for seconds in _SECONDS)),
+        ((f"{workers:,}", *(share(workers, seconds) for seconds in _SECONDS)) for workers in _WORKERS),
+    )
+    return (
+        f"In the run of {MEASURED} workers above it took {100 * run['server']:.0f} %, and a record read takes "
+        f"{a_record:.2f} µs. So a task,\nfrom pushing it to finishing it and asking for what is new, takes "
+        f"{a_task:.0f} µs. A network of *n* workers whose tasks\ntake *t* seconds makes *n*/*t* tasks a second, and "
+        f"each is read by *n* workers:\n*n*/*t* · {a_task:.0f} µs + *n*²/*t* · {a_record:.2f} µs.\n\n{table}"
+    )
+
+
+def _value(figures: Sequence[Mapping[str, Any]], row: str, what: str) -> float:
+    return next(float(f["value"]) for f in figures if f["row"] == row and str(f["what"]).startswith(what))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

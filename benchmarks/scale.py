@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from benchmarks.bench import Bench, take_precedence
+from benchmarks.bench import CORES, Bench, take_precedence
 from benchmarks.report import surroundings
 from rush import Rush, RushWorker
 
@@ -43,7 +43,7 @@ class Run:
     registered, all_at_work
         Seconds from the call of `start_workers` until all had registered, and until all had begun their third cycle.
     server, machine
-        Share of one core that the server took, and of all cores that everything took.
+        Share of one core that the server took, and of all cores that server, workers and supervisors took.
     cycle_overhead
         Median seconds of a cycle besides its evaluation.
     """
@@ -89,11 +89,10 @@ def measure(bench: Bench, workers: int, seconds: float) -> Run:
         net.wait_for_workers(worker_ids=ids, timeout=600)
         registered = time.monotonic() - started
         time.sleep((WARM_UP + 1) * EVALUATION)
-        busy, began = bench.server_seconds(), time.monotonic()
-        psutil.cpu_percent()
+        served, used, began = bench.server_seconds(), _processor_seconds(net), time.monotonic()
         time.sleep(seconds)
-        server = (bench.server_seconds() - busy) / (time.monotonic() - began)
-        machine = psutil.cpu_percent() / 100
+        server = (bench.server_seconds() - served) / (time.monotonic() - began)
+        loops = (_processor_seconds(net) - used) / (time.monotonic() - began)
         net.stop_workers("terminate")
         while net.n_running_workers:
             time.sleep(0.2)
@@ -102,13 +101,20 @@ def measure(bench: Bench, workers: int, seconds: float) -> Run:
     cycles = [(found["began"], found["ended"]) for found in hashes if found is not None]
     if len(cycles) != workers or tasks != sum(len(starts) for starts, _ in cycles):
         raise RuntimeError(f"{len(cycles)} of {workers} workers came to their end, and {tasks} tasks")
-    return _summary(cycles, started, seconds, registered, server, machine)
+    return _summary(cycles, started, seconds, registered, server, (server + loops) / len(CORES))
 
 
 def _start(net: Rush, workers: int) -> list[str]:
     shares = [min(A_SUPERVISOR, workers - first) for first in range(0, workers, A_SUPERVISOR)]
     options: dict[str, Any] = {"modules": ["pandas"], "grace_period": 120.0}
     return [worker for share in shares for worker in net.start_workers(search, n_workers=share, **options)]
+
+
+def _processor_seconds(net: Rush) -> float:
+    """Give the processor time of the supervisors and of all below them."""
+    supervisors = [psutil.Process(pid) for pid in {place.pid for place in net.placements.values()}]
+    tree = [one for supervisor in supervisors for one in (supervisor, *supervisor.children(recursive=True))]
+    return sum(sum(one.cpu_times()[:2]) for one in tree)
 
 
 def _summary(
@@ -146,15 +152,12 @@ def draw(runs: Sequence[Run], path: Path) -> None:
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    ordered = sorted(runs, key=lambda run: run.workers)
-    numbers = [run.workers for run in ordered]
+    numbers = [run.workers for run in runs]
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.fill_between(
-        numbers, [100 * r.lowest_twentieth for r in ordered], [100 * r.utilisation for r in ordered], alpha=0.2
-    )
-    axes.plot(numbers, [100 * run.utilisation for run in ordered], "o-", label="utilisation of the workers")
-    axes.plot(numbers, [100 * run.machine for run in ordered], "s--", label="both cores, busy with everything")
-    axes.plot(numbers, [100 * run.server for run in ordered], "^:", label="server, of one core")
+    axes.fill_between(numbers, [100 * r.lowest_twentieth for r in runs], [100 * r.utilisation for r in runs], alpha=0.2)
+    axes.plot(numbers, [100 * run.utilisation for run in runs], "o-", label="utilisation of the workers")
+    axes.plot(numbers, [100 * run.machine for run in runs], "s--", label="server and workers, of all cores")
+    axes.plot(numbers, [100 * run.server for run in runs], "^:", label="server, of one core")
     axes.axhline(100 * GOAL, color="grey", linewidth=0.8)
     axes.set(xlabel="workers", ylabel="%", ylim=(0, 103), xlim=(0, None))
     axes.legend(loc="center left")
@@ -166,7 +169,8 @@ def main() -> None:
     if options.realtime and not take_precedence():
         print("no right to real-time priority: others on this machine may disturb")
     bench = Bench(repeats=1)
-    environment, runs = surroundings(), []
+    environment = surroundings()
+    runs: list[Run] = []
     try:
         for workers in options.workers:
             run = measure(bench, workers, options.seconds)
@@ -175,10 +179,19 @@ def main() -> None:
     finally:
         bench.close()
     if options.json:
-        content = {**environment, "goal": GOAL, "runs": [asdict(run) for run in runs]}
+        everything = _beside_others(options.json, runs)
+        content = {**environment, "goal": GOAL, "runs": [asdict(run) for run in everything]}
         options.json.write_text(json.dumps(content, indent=1) + "\n")
+        runs = everything
     if options.plot:
         draw(runs, options.plot)
+
+
+def _beside_others(path: Path, runs: Sequence[Run]) -> list[Run]:
+    """Give these runs, and those of other numbers of workers that the file has."""
+    kept = [Run(**run) for run in json.loads(path.read_text())["runs"]] if path.exists() else []
+    measured = {run.workers for run in runs}
+    return sorted([run for run in kept if run.workers not in measured] + list(runs), key=lambda run: run.workers)
 
 
 def _options() -> argparse.Namespace:
@@ -186,7 +199,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, nargs="+", default=[448], help="how many; each number is a run")
     parser.add_argument("--seconds", type=float, default=180.0, help="how long each run is measured (%(default)g)")
     parser.add_argument("--realtime", action="store_true", help="run before all that has normal priority, if allowed")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was measured there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write it there, beside other numbers of workers")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="draw it there")
     return parser.parse_args()
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Goal
+from benchmarks.rows import push, round_trips
 from rush import Rush, RushWorker
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -34,6 +35,9 @@ def reading(bench: Bench) -> Iterator[Figure]:
                 yield warm[n]
                 if n == 100_000:
                     yield _states(bench, worker, n)
+            if n == 1_000_000:
+                yield from round_trips.among(bench, net, n)
+                yield from push.among(bench, net, n)
     first, last = warm[min(warm)], warm[max(warm)]
     growth = [b / a for a, b in zip(first.values, last.values, strict=True)]
     yield Figure("read", f"one new row at {max(warm):,}, in times of {min(warm):,}", "times", growth, Goal(1.3))
