@@ -3,6 +3,7 @@
 import contextlib
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -84,6 +85,11 @@ class Bench:
         """Give the memory that the server's data takes."""
         told = self.client.info("memory")
         return int(told["used_memory"]) - int(told["mem_aof_buffer"]) - int(told["mem_clients_normal"])
+
+    def settle(self) -> None:
+        """Wait until the server has rewritten its file, as it does each time that this has doubled."""
+        while any(self.client.info("persistence")[f"aof_rewrite_{state}"] for state in ("in_progress", "scheduled")):
+            time.sleep(0.05)
 
 
 def take_precedence() -> bool:

@@ -82,19 +82,13 @@ def _comparison(figures: Sequence[Mapping[str, Any]]) -> str:
 def _scale(runs: Sequence[Mapping[str, Any]]) -> str:
     return _table(
         (
-            *(
-                "workers",
-                "utilisation",
-                "95 % of them at least",
-                "the least",
-                "registered within",
-                "third cycle of all",
-            ),
-            *("a cycle beyond its second", "server, of one core", "everything, of all cores"),
+            *("workers", "measured for", "utilisation", "95 % of them at least", "the least"),
+            *("all registered", "all in third cycle"),
+            *("overhead of a cycle", "server, of one core", "everything, of all cores"),
         ),
         (
             (
-                f"{run['workers']:,}",
+                *(f"{run['workers']:,}", f"{run['seconds']:.0f} s"),
                 *(f"{100 * run[name]:.1f} %" for name in ("utilisation", "lowest_twentieth", "least")),
                 *(f"{run[name]:.1f} s" for name in ("registered", "all_at_work")),
                 f"{1000 * run['cycle_overhead']:.1f} ms",

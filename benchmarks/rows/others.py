@@ -14,17 +14,17 @@ from benchmarks.figures import Figure
 
 # Name of the file in benchmarks/compare, name for people, package whose version counts.
 SYSTEMS = (
-    ("rush_queue", "rush, worker.tasks()", "rush-hpc"),
-    ("rush_prefetch", "rush, worker.tasks(prefetch=1)", "rush-hpc"),
-    ("rush_loops", "rush, each worker makes its own tasks", "rush-hpc"),
+    ("rush_queue", "rush {}, worker.tasks()", "rush-hpc"),
+    ("rush_prefetch", "rush {}, worker.tasks(prefetch=1)", "rush-hpc"),
+    ("rush_loops", "rush {}, each worker makes its own tasks", "rush-hpc"),
     ("pool", "concurrent.futures.ProcessPoolExecutor", ""),
-    ("ray", "Ray", "ray"),
-    ("dask", "Dask", "distributed"),
-    ("rq", "RQ", "rq"),
-    ("celery", "Celery", "celery"),
-    ("dramatiq", "dramatiq", "dramatiq"),
-    ("executorlib", "executorlib", "executorlib"),
-    ("optuna", "Optuna, Redis journal, ask and tell", "optuna"),
+    ("ray", "Ray {}", "ray"),
+    ("dask", "Dask {}", "distributed"),
+    ("rq", "RQ {}", "rq"),
+    ("celery", "Celery {}", "celery"),
+    ("dramatiq", "dramatiq {}", "dramatiq"),
+    ("executorlib", "executorlib {}", "executorlib"),
+    ("optuna", "Optuna {}, Redis journal, ask and tell", "optuna"),
 )
 TIMEOUT = 180
 _PIPE = subprocess.PIPE
@@ -32,7 +32,7 @@ _PIPE = subprocess.PIPE
 
 def compare(bench: Bench) -> Iterator[Figure]:
     for name, title, package in SYSTEMS:
-        what = f"{title} {_version(package)}".rstrip()
+        what = title.format(_version(package))
         ping = bench.ping.microseconds()
         results = [_run(bench, name) for _ in range(bench.repeats)]
         absent = next((result for result in results if isinstance(result, str)), "")

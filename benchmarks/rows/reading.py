@@ -28,6 +28,7 @@ def reading(bench: Bench) -> Iterator[Figure]:
             free = bench.server_bytes()
             with RushWorker(net.network_id, net.config) as worker:
                 fill(worker, n, inputs=2)
+                bench.settle()
                 used = (bench.server_bytes() - free) / n
                 yield from _cold(bench, net, n)
                 yield Figure("read", f"server memory a finished task, at {n:,}", "bytes", [used], Goal(250))
