@@ -48,3 +48,10 @@ def test_the_users_own_key_signs_by_default(tmp_path, monkeypatch):
     reference = store_large_object("x", tmp_path)
     assert load_large_object(reference) == "x"
     assert load_large_object(reference, codec=Codec(b"s" * 40)) == "x"
+
+
+def test_a_file_that_is_gone_is_named(tmp_path):
+    reference = store_large_object([1], tmp_path, codec=codec)
+    Path(reference.path).unlink()
+    with pytest.raises(ConfigError, match=r"cannot read the large object .*; is the folder shared"):
+        load_large_object(reference, codec=codec)

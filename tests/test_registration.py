@@ -1,7 +1,9 @@
 """Workers made by hand, and the loops that a process runs itself: ids, states, stop orders, logs in files."""
 
+import copy
 import logging
 import os
+import pickle
 import re
 import sys
 import time
@@ -179,3 +181,15 @@ def test_a_loop_that_raises_ends_its_worker_and_raises_here(net):
     with pytest.raises(RuntimeError, match="no luck"):
         rush.start_worker(net.network_id, config=net.config, worker_id="me")
     assert net.terminated_worker_ids == ["me"]
+
+
+def test_a_worker_is_neither_copied_nor_pickled(worker):
+    for way in (copy.copy, pickle.dumps):
+        with pytest.raises(TypeError, match=r"it is one process's; use rush\.rsh"):
+            way(worker)
+
+
+def test_heartbeat_settings_are_numbers(net):
+    with pytest.raises(TypeError, match="heartbeat_period must be a number of seconds, got '5'"):
+        rush.RushWorker(net.network_id, net.config, heartbeat_period="5")
+    assert net.n_workers == 0

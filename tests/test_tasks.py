@@ -265,6 +265,31 @@ def test_breaking_off_the_iterator_hands_in_what_is_done(net, worker):
         worker.tasks(prefetch=2)
 
 
+@pytest.mark.parametrize("prefetch", [0, 1])
+def test_a_stop_order_ends_the_iterator_and_the_last_result_is_handed_in(net, worker, prefetch, wait_until):
+    net.push_tasks([{"x": i} for i in range(10_000)])
+    for task in worker.tasks(prefetch=prefetch, timeout=30):
+        if task.xs["x"] == 1:
+            net.stop_workers("terminate", ["w1"])
+            wait_until(lambda: worker.terminated)
+        task.finish({"y": task.xs["x"]})
+        last = task.key
+    assert net.finished_tasks[-1] == last
+    assert net.n_finished_tasks < 10_000
+    worker.set_terminated()
+    assert net.n_running_tasks == 0
+    assert net.n_queued_tasks == 10_000 - net.n_finished_tasks
+
+
+def test_a_result_that_is_no_dict_is_refused_and_another_may_follow(net, worker):
+    net.push_tasks([{"x": 1}])
+    for task in worker.tasks(timeout=0):
+        with pytest.raises(TypeError, match="ys must be a dict, got 3"):
+            task.finish(3)
+        task.finish({"y": 1})
+    assert net.fetch_finished_tasks()["y"].tolist() == [1]
+
+
 def test_a_task_gets_one_result(net, worker):
     net.push_tasks([{"x": 1}])
     for task in worker.tasks(timeout=0):
