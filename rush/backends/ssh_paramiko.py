@@ -285,7 +285,7 @@ def _public(path: str) -> bytes:
 
 def _join(channel: paramiko.Channel, place: Place) -> None:
     """Carry bytes both ways between a forwarded connection and the server, to the end of either."""
-    with contextlib.closing(channel):
+    with _closing(channel):
         try:
             peer = _dial(place)
         except OSError as error:
@@ -296,6 +296,16 @@ def _join(channel: paramiko.Channel, place: Place) -> None:
             back.start()
             _carry(peer, channel)
             back.join()
+
+
+@contextlib.contextmanager
+def _closing(channel: paramiko.Channel) -> Iterator[None]:
+    """Close a channel at the end; one whose connection has broken cannot say good-bye."""
+    try:
+        yield
+    finally:
+        with contextlib.suppress(EOFError, OSError, paramiko.SSHException):
+            channel.close()
 
 
 def _dial(place: Place) -> socket.socket:

@@ -43,9 +43,9 @@ class Outcome:
 
 def run(n_tasks, seconds, seed):
     """Break a campaign of `n_tasks` in the queue for `seconds`, then let it come to its end."""
-    logging.getLogger("rush").setLevel(logging.ERROR)
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="rush-chaos-") as folder, contextlib.ExitStack() as stack:
+        stack.enter_context(_errors_only())
         tempfile.tempdir = folder
         try:
             server = stack.enter_context(TestServer("valkey", Path(folder) / "server", {"appendfsync": "always"}))
@@ -53,6 +53,17 @@ def run(n_tasks, seconds, seed):
             return _run(server, proxy, Path(folder), n_tasks, seconds, seed, began)
         finally:
             tempfile.tempdir = None
+
+
+@contextlib.contextmanager
+def _errors_only():
+    logger = logging.getLogger("rush")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _run(server, proxy, folder, n_tasks, seconds, seed, began):
