@@ -23,6 +23,7 @@ MAX_TRIES = 50
 BATCH = 50
 PUSHING = 0.8
 _STUCK = 60.0
+_END_WITHIN = 30.0
 _END = re.compile(r"\S+ \S+ worker \S+: (.*)")
 _EXPECTED = re.compile(
     r"killed by signal (9|11) |told to stop by SIGTERM|killed after its grace period|its loop returned|its zygote"
@@ -83,8 +84,8 @@ def _run(server, proxy, folder, n_tasks, seconds, seed, began):
         breaker.mend()
     pusher.join()
     (folder / loops.HURRY).touch()
-    supervisors = _finish(Rush(network, server.config), crowd)
-    left = wait_for_end(supervisors, 30)
+    manager = Rush(network, server.config)
+    left = _end(manager, _finish(manager, crowd))
     for process in left:
         process.kill()
     with server.connected() as client:
@@ -117,20 +118,34 @@ def _finish(net, crowd):
     explorers = crowd.retire(loops.explore)
     workers = [worker for group in explorers for worker in group.workers]
     supervisors = [group.supervisor for group in explorers]
-    net.stop_workers("terminate", [w for w in workers if w in net.running_worker_ids])
     changed, before = time.monotonic(), None
     while time.monotonic() < changed + _STUCK:
         crowd.fill()
         net.detect_lost_workers()
+        _terminate(net, workers)
         now = net.n_queued_tasks, net.n_running_tasks, net.n_finished_tasks + net.n_failed_tasks
         if not now[0] and not now[1]:
             break
         if now != before:
             changed, before = time.monotonic(), now
         time.sleep(0.1)
-    supervisors += crowd.supervisors()
-    net.stop_workers("terminate", list(net.running_worker_ids))
+    return supervisors + crowd.supervisors()
+
+
+def _end(net, supervisors):
+    """Stop all workers, and wait for their supervisors; give those that stay."""
+    deadline = time.monotonic() + _END_WITHIN
+    while supervisors and time.monotonic() < deadline:
+        _terminate(net, net.worker_ids)
+        supervisors = wait_for_end(supervisors, 1)
     return supervisors
+
+
+def _terminate(net, workers):
+    """Tell those of these workers that run to end. One that was just declared lost registers again, and is told later."""
+    running = set(net.running_worker_ids)
+    if told := [worker for worker in workers if worker in running]:
+        net.stop_workers("terminate", told)
 
 
 def _odd_ends(folder):
