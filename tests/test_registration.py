@@ -12,6 +12,7 @@ import pytest
 
 import rush
 from rush.config import node_name
+from tests.supervisor.loops import obey
 
 
 def greet(worker):
@@ -193,3 +194,18 @@ def test_heartbeat_settings_are_numbers(net):
     with pytest.raises(TypeError, match="heartbeat_period must be a number of seconds, got '5'"):
         rush.RushWorker(net.network_id, net.config, heartbeat_period="5")
     assert net.n_workers == 0
+
+
+def test_a_worker_that_registers_while_all_are_stopped_is_stopped_too(net, monkeypatch, wait_until):
+    (worker,) = net.start_workers(obey, n_workers=1)
+    look = net._store.running_workers
+
+    def look_just_before_it_registers():
+        monkeypatch.setattr(net._store, "running_workers", look)
+        found = look()
+        wait_until(lambda: worker in net.worker_ids, timeout=30, what="it registers")
+        return found
+
+    monkeypatch.setattr(net._store, "running_workers", look_just_before_it_registers)
+    net.stop_workers()
+    wait_until(lambda: not net.n_running_workers, timeout=30, what="it ends")

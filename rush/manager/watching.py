@@ -79,8 +79,8 @@ def stop_workers(net: "Rush", kind: StopKind, names: Sequence[str] | None, wait:
     """Tell workers to stop; kill sees to it that they do."""
     store = net._store
     keeping.let_go(net, names)
+    pending = places.pending(net)  # before the running ones: a worker that registers meanwhile is in both
     running = store.running_workers()
-    pending = places.pending(net)
     targets = sorted(running) if names is None else [w for w in names if w in running]
     unborn = [p for p in pending if names is None or set(p.worker_ids) <= set(names)]
     if names is not None:
@@ -110,8 +110,8 @@ def stop_workers(net: "Rush", kind: StopKind, names: Sequence[str] | None, wait:
 def stop_started(net: "Rush", grace: float) -> None:
     """Terminate the workers that this manager started, and after `grace` seconds kill them."""
     started = places.with_successors(net, net._started)
-    running = started & net._store.running_workers()
     unborn = {w for p in places.pending(net) for w in p.worker_ids} & started
+    running = started & net._store.running_workers()
     if running:
         stop_workers(net, StopKind.TERMINATE, sorted(running), 0)
         _wait_until_ended(net, sorted(running), grace)
