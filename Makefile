@@ -21,7 +21,7 @@ demo: $(VENV)/.demo
 test: system $(VENV)/.dev style
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= < /dev/null
-	$(BIN)/coverage report --fail-under=91
+	$(BIN)/coverage report --fail-under=95
 	$(MAKE) smoke
 
 check: $(VENV)/.dev style
@@ -39,7 +39,7 @@ smoke: $(VENV)/.dev
 	rm -rf build/smoke dist
 	$(BIN)/python -m build --no-isolation --outdir dist .
 	$(PYTHON) -m venv build/smoke/venv
-	build/smoke/venv/bin/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	build/smoke/venv/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	build/smoke/venv/bin/python -m pip install --quiet --no-deps dist/*.whl
 	cp -r tests pyproject.toml build/smoke
 	cd build/smoke && venv/bin/python -P -m pytest -m smoke -p no:cacheprovider < /dev/null
@@ -72,17 +72,17 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.dev: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 $(VENV)/.demo: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/demo.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/demo.txt
 	$(BIN)/python -m pip install --quiet --no-deps --editable .
 	touch $@
 
 $(VENV)/.bench: requirements/bench.txt | $(VENV)/.dev
-	$(BIN)/python -m pip install --quiet --require-hashes -r requirements/bench.txt
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/bench.txt
 	touch $@
 
 clean:
