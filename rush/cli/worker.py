@@ -56,11 +56,23 @@ def start(
 
 
 @app.command(context_settings={"ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
-def run(arguments: Annotated[list[str] | None, typer.Argument(metavar="OPTIONS")] = None) -> None:
+def run(
+    arguments: Annotated[list[str] | None, typer.Argument(metavar="OPTIONS")] = None, output: Output = Format.TEXT
+) -> None:
     """Run workers under a supervisor, as job scripts do: see rush worker run --help."""
-    from rush.worker.__main__ import main
+    from rush.names import new_worker_id
+    from rush.worker.__main__ import main, parser
 
-    sys.exit(main(arguments or []))
+    words = arguments or []
+    if output is Format.TEXT:
+        sys.exit(main(words))
+    workers = parser().parse_args(words).worker
+    if workers is None:
+        workers = [new_worker_id()]
+        words += ["--worker", *workers]
+    code = main(words)
+    show({"workers": workers, "exit_code": code}, "", output)
+    sys.exit(code)
 
 
 @app.command("list")

@@ -121,8 +121,7 @@ def test_every_command_speaks_json():
     ]
     assert len(found) > 15
     silent = {words for words, command in found if "output" not in {option.name for option in command.params}}
-    # It becomes the supervisor, which has nothing to say but its log.
-    assert silent == {("worker", "run")}
+    assert silent == set()
 
 
 def test_a_server_that_is_away_does_not_keep_a_command_waiting(rush, monkeypatch):

@@ -1,5 +1,6 @@
 """Workers from the command line: started, shown, stopped, their logs, and scripts that start more."""
 
+import json
 import logging
 import os
 import shlex
@@ -132,6 +133,21 @@ def test_a_script_starts_a_worker_wherever_it_is_run(answer, net, at, tmp_path, 
     net.wait_for_workers(1, timeout=60)
     net.stop_workers("terminate")
     assert process.wait(30) == 0
+
+
+@pytest.mark.parametrize("named", [[], ["--worker", "first", "--worker", "second"]])
+def test_who_ran_and_how_it_ended_is_said(answer, net, at, named):
+    script = answer("script", "worker", *at)["script"]
+    (words,) = [shlex.split(line) for line in script.splitlines() if " -m rush.worker " in line]
+    options = words[words.index("rush.worker") + 1 :]
+    program = "from rush.cli.main import main; main()"
+    command = [sys.executable, "-c", program, "worker", "run", *options, *named, "--output", "json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, cwd=Path.cwd()) as process:
+        net.wait_for_workers(max(1, len(named) // 2), timeout=60)
+        net.stop_workers("terminate")
+        said = json.loads(process.communicate(timeout=30)[0])
+    assert said == {"workers": sorted(net.worker_ids, key=said["workers"].index), "exit_code": 0}
+    assert not named or said["workers"] == ["first", "second"]
 
 
 @pytest.mark.parametrize(
