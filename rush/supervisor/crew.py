@@ -44,6 +44,8 @@ class LoopState:
         One has ended, and the next waits until the store knows.
     between
         The store knows, and the next has not registered yet.
+    known
+        The loop itself has told the store that it returned.
     ending
         Why it has been killed.
     deadlines
@@ -59,6 +61,7 @@ class LoopState:
     between: bool = False
     restarts: int = 0
     returned: bool = False
+    known: bool = False
     error: str | None = None
     ending: Ending | None = None
     kill_at: float | None = None
@@ -251,6 +254,8 @@ class Crew:
                 loop.deadlines.pop(message["key"], None)
             case "returned":
                 loop.returned = True
+            case "known":
+                loop.known = True
             case "error":
                 loop.error = message["reason"]
             case "signal":
@@ -296,13 +301,15 @@ class Crew:
         log.log(level, "worker %s: %s%s", loop.worker_id, ending.reason, "; starting anew" if ending.respawn else "")
         report = Report(loop.worker_id, loop.incarnation, ending)
         loop.incarnation = loop.error = loop.ending = loop.kill_at = loop.pid = None
-        loop.returned = False
+        known, loop.known, loop.returned = loop.known, False, False
         loop.deadlines.clear()
         if ending.respawn:
             loop.respawning = True
             report.then = lambda: self._respawn(loop)
         else:
             loop.alive = False
+            if known:
+                return
         self._contact.report(report)
 
     def _respawn(self, loop: LoopState) -> None:

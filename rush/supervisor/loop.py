@@ -130,6 +130,7 @@ def _run(assignment: Assignment, index: int, slots: Slots, news: socket.socket, 
     tell(news, "returned", index=index)
     with contextlib.suppress(RushError):
         worker.set_terminated()
+        tell(news, "known", index=index)
     return 0
 
 

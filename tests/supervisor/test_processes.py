@@ -116,6 +116,24 @@ def test_an_end_while_the_server_is_away_is_reported_when_it_is_back(start_serve
     end(net)
 
 
+def test_a_supervisor_whose_loops_have_said_good_bye_does_not_wait_for_a_server_that_is_gone(
+    start_server, new_network_id
+):
+    from rush.manager import Rush
+
+    server = start_server()
+    net = Rush(new_network_id(), server.config)
+    (worker,) = start(net, loops.pops_and_returns)
+    supervisor, pid = supervisor_of(net, worker), loop_of(net, worker)
+    os.kill(supervisor, signal.SIGSTOP)
+    net.push_tasks([{"x": 1}])
+    waits(lambda: not net.n_running_workers and not alive(pid))
+    server.stop()
+    os.kill(supervisor, signal.SIGCONT)
+    waits(lambda: not alive(supervisor), 10)
+    net._session.close()
+
+
 def test_the_folder_of_the_output_holds_what_was_written(net):
     (worker,) = start(net, loops.tell_output)
     folder = Path(net.placements[worker].stderr).parent

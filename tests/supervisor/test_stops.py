@@ -43,7 +43,7 @@ def test_kill_ends_a_loop_that_does_not_listen(net):
 def test_terminated_costs_no_round_trip(net):
     net.start_workers(loops.cost_of_terminated)
     waits(lambda: net.n_finished_tasks == 1)
-    assert net.fetch_finished_tasks()["seconds"].iloc[0] < 5e-6
+    assert net.fetch_finished_tasks()["seconds"].iloc[0] < 15e-6  # a round trip takes 20 us at least
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGUSR2])
