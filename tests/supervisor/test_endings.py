@@ -167,5 +167,5 @@ def test_loops_are_started_anew_from_a_new_zygote(net):
     zygote.kill()
     waits(lambda: loop_of(net, worker) != first)
     waits(lambda: net._store.incarnations([worker]))
-    assert alive(loop_of(net, worker))
-    assert net._store.running_workers() == {worker}
+    waits(lambda: alive(loop_of(net, worker)))
+    waits(lambda: net._store.running_workers() == {worker})
