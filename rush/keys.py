@@ -39,8 +39,7 @@ class Keys:
     vitals: bytes
     suspects: bytes
     stops: bytes
-    tasks: bytes
-    tries: bytes
+    queued: bytes
     queue: bytes
     running: bytes
     log: bytes
@@ -54,10 +53,6 @@ class Keys:
     loops: bytes
     logs: bytes
     placements: bytes
-
-    def own(self, session: str) -> bytes:
-        """Tasks that a session runs."""
-        return self.prefix + b"own:" + session.encode()
 
     def poke(self, name: str) -> bytes:
         """List on which a worker or a supervisor is woken."""

@@ -54,7 +54,7 @@ class TaskKey(str):
 
     def __new__(cls, key: str, attempt: int) -> Self:
         """Make the key of one attempt."""
-        self = super().__new__(cls, key)
+        self = str.__new__(cls, key)
         self.attempt = attempt
         return self
 

@@ -83,7 +83,7 @@ def test_a_posted_call_survives_a_server_without_its_scripts_and_a_cut_right_aft
     flight = worker._tasks.post_finish_pop(None, "")
     patience(lambda: select.select([worker._session._channel], [], [], 0)[0], what="the refusal")
     proxy.cut_after = 0
-    _, popped = worker._tasks.collect_finish_pop(flight, None)
+    _, popped = worker._tasks.collect_finish_pop(flight, None, "")
     assert popped.key == key
     assert proxy.cuts == 1
     assert net.running_tasks == [key]

@@ -97,7 +97,7 @@ def test_calls_to_a_server_that_stands_still_are_done_once(network_id, start_ser
         thread = threading.Thread(target=lambda popped=popped: popped.append(worker.pop_task(timeout=0)))
         with server.stalled():
             thread.start()
-            patience(lambda: not worker._session._channel.connected, 30, "the end of patience")
+            patience(lambda: worker._session._channel.socket is None, 30, "the end of patience")
         thread.join(30)
         assert [task.key for task in popped] == [keys[0]]
         assert worker.finish_tasks([keys[0]], [{"y": 1}]) == [keys[0]]

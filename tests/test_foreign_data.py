@@ -161,7 +161,7 @@ def test_log_records_that_are_no_list_are_said_once_and_kept_by_their_handler(ne
 @pytest.mark.parametrize("how", ["pop", "tasks", "prefetch"])
 def test_a_queued_task_that_cannot_be_read_is_said_and_the_next_is_taken(net, worker, caplog, change, how):
     keys = net.push_tasks([{"x": number} for number in range(6)])
-    client, stored = net.connector, key_of(net, "tasks")
+    client, stored = net.connector, key_of(net, "queued")
     for key in (keys[0], keys[2], keys[5]):
         if change == "vanished":
             client.hdel(stored, key)

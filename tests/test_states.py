@@ -17,7 +17,7 @@ LISTS = ("tasks", "queued_tasks", "running_tasks", "finished_tasks", "failed_tas
 def stored(net):
     """Give every byte that is kept about tasks."""
     keys = net._store.keys
-    kept = (keys.tasks, keys.tries, keys.queue, keys.running, keys.log, keys.index, keys.failed)
+    kept = (keys.queued, keys.queue, keys.running, keys.log, keys.index, keys.failed)
     with net.connector as client:
         return [client.dump(key) for key in kept]
 

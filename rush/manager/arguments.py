@@ -42,6 +42,8 @@ def extras(value: object, name: str) -> list[Mapping[str, Any] | None]:
 
 def task_keys(value: object, name: str = "keys") -> list[str]:
     """Give a list of task keys, else raise."""
+    if type(value) is list and len(value) == 1 and isinstance(value[0], str):
+        return value[:]
     items = listed(value, name, "task keys")
     for at, item in enumerate(items):
         if not isinstance(item, str):

@@ -337,7 +337,7 @@ class TaskReader(TaskWriter):
         if state is TaskState.QUEUED:
             value = queued_row(value)
         elif state is TaskState.RUNNING:
-            value = running_row(value[0], value[1], b"0 0")
+            value = running_row(value)
         row = self._decoded(value)
         if not isinstance(row, list):
             return None

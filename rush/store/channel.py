@@ -64,24 +64,25 @@ class Request:
     def __init__(self, script: Script, words: tuple[Any, ...]) -> None:
         self._script = script
         self._words = words
-        self._starts: dict[int, bytes] = {}
+        self._starts: dict[int, tuple[bytes, int]] = {}
 
     def packed(self, args: tuple[Any, ...]) -> bytes:
         """Give the whole command."""
-        count = len(args)
+        start, skip = self._starts.get(len(args)) or self._start(len(args))
         rest: bytes = pack(args)
-        return (self._starts.get(count) or self._start(count)) + rest[len(str(count)) + 3 :]
+        return start + rest[skip:]
 
     def in_full(self, args: tuple[Any, ...]) -> bytes:
         """Give the command with the script's text, for a server that does not know it yet."""
         packed: bytes = pack((b"EVAL", self._script.text, *self._words, *args))
         return packed
 
-    def _start(self, count: int) -> bytes:
-        """Pack all that stands before `count` arguments: the number of words, and the words that stay."""
+    def _start(self, count: int) -> tuple[bytes, int]:
+        """Pack all that stands before `count` arguments, and say how many bytes of their own head it stands for."""
         packed: bytes = pack((b"EVALSHA", self._script.sha, *self._words))
-        start = self._starts[count] = b"*%d%b" % (len(self._words) + 2 + count, packed[packed.index(b"\r") :])
-        return start
+        start = b"*%d%b" % (len(self._words) + 2 + count, packed[packed.index(b"\r") :])
+        self._starts[count] = start, len(f"*{count}\r\n")
+        return self._starts[count]
 
 
 _channels: "weakref.WeakSet[Channel]" = weakref.WeakSet()
@@ -145,24 +146,25 @@ def _wait(opened: socket.socket, buffer: bytearray) -> int:
 
 
 class Channel:
-    """One connection and who may use it: opened when needed, dropped at the first fault."""
+    """One connection and who may use it: opened when needed, dropped at the first fault.
+
+    Attributes
+    ----------
+    socket
+        Open, and none has shown a fault; else None.
+    """
 
     def __init__(self, config: RedisConfig, key: bytes) -> None:
         self._config = config
         self._key = key
         self._connection: Any = None
-        self._socket: Any = None
+        self.socket: Any = None
         self._buffer = bytearray(_BUFFER)
         _channels.add(self)
 
-    @property
-    def connected(self) -> bool:
-        """Whether there is a connection that has shown no fault."""
-        return self._socket is not None
-
     def forget(self) -> None:
         """Let go of the connection in a forked child: its socket is the parent's."""
-        connection, self._connection, self._socket = self._connection, None, None
+        connection, self._connection, self.socket = self._connection, None, None
         if connection is not None and connection._sock is not None:  # noqa: SLF001 - redis-py would shut it down
             with contextlib.suppress(OSError):
                 os.close(connection._sock.detach())  # noqa: SLF001
@@ -170,28 +172,28 @@ class Channel:
 
     def close(self) -> None:
         """Close the connection; the next call opens another."""
-        connection, self._connection, self._socket = self._connection, None, None
+        connection, self._connection, self.socket = self._connection, None, None
         if connection is not None:
             connection.disconnect()
 
     def fileno(self) -> int:
         """Give the socket's descriptor, to be waited on."""
-        if self._socket is None:
+        if self.socket is None:
             raise Broken("not connected")
-        return int(self._socket.fileno())
+        return int(self.socket.fileno())
 
     def send(self, packed: bytes) -> None:
         """Send a packed command; the reply is read later."""
         try:
-            if self._socket is None:
+            if self.socket is None:
                 self._open()
-            self._socket.sendall(packed)
+            self.socket.sendall(packed)
         except BaseException as error:
             raise self._fault(error) from error
 
     def read(self, timeout: float | None = None) -> Reply:
         """Read one reply; `timeout` replaces the socket's own, in seconds."""
-        if self._socket is None:
+        if self.socket is None:
             raise Broken("not connected")
         try:
             reply = self._receive() if timeout is None else self._receive_within(timeout)
@@ -213,9 +215,9 @@ class Channel:
     def run_request(self, request: Request, args: tuple[Any, ...]) -> Reply:
         """Run a script whose first words are packed already."""
         try:
-            if self._socket is None:
+            if self.socket is None:
                 self._open()
-            self._socket.sendall(request.packed(args))
+            self.socket.sendall(request.packed(args))
             reply = self._receive()
         except BaseException as error:
             raise self._fault(error) from error
@@ -233,24 +235,23 @@ class Channel:
         _limit(opened, socket.SO_SNDTIMEO, self._config.socket_timeout)
         _limit(opened, socket.SO_RCVTIMEO, self._config.socket_timeout)
         self._read = _wait if self._config.tls else Patience().read  # a TLS socket cannot be looked at
-        self._socket = opened
+        self.socket = opened
 
     def _receive(self) -> Reply:
         reader, buffer = self._reader, self._buffer
-        reply = reader.gets()
-        read = self._read
-        while reply is _MORE:
-            reader.feed(buffer, 0, read(self._socket, buffer))
+        while True:
+            reader.feed(buffer, 0, self._read(self.socket, buffer))
             reply = reader.gets()
-        return reply
+            if reply is not _MORE:
+                return reply
 
     def _receive_within(self, timeout: float) -> Reply:
-        _limit(self._socket, socket.SO_RCVTIMEO, timeout)
+        _limit(self.socket, socket.SO_RCVTIMEO, timeout)
         reply = self._reader.gets()
         while reply is _MORE:
-            self._reader.feed(self._buffer, 0, _wait(self._socket, self._buffer))
+            self._reader.feed(self._buffer, 0, _wait(self.socket, self._buffer))
             reply = self._reader.gets()
-        _limit(self._socket, socket.SO_RCVTIMEO, self._config.socket_timeout)
+        _limit(self.socket, socket.SO_RCVTIMEO, self._config.socket_timeout)
         return reply
 
     def _reading_of(self, refusal: Refused) -> Exception:

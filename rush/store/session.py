@@ -40,7 +40,7 @@ class Registration:
     announce: Callable[[int], None] | None = None
 
 
-@dataclass
+@dataclass(slots=True)
 class Flight:
     """A request whose reply has not been read yet."""
 
@@ -54,22 +54,21 @@ class Flight:
 _TAKING = frozenset(("pop", "finish_pop"))
 
 
-def _script_keys(keys: Keys, session: str) -> dict[str, tuple[bytes, ...]]:
+def _script_keys(keys: Keys) -> dict[str, tuple[bytes, ...]]:
     """Say which keys each script of a session works on, in the order that its head lists them."""
-    own = keys.own(session)
     listeners = (keys.ears, keys.events)
-    moving = (keys.sessions, keys.tasks, keys.running, own, keys.tries, keys.cancels)
+    moving = (keys.sessions, keys.running, keys.cancels)
     return {
-        "push": (keys.meta, keys.sessions, keys.tasks, keys.queue, keys.bell),
-        "push_running": (keys.meta, keys.sessions, keys.tasks, keys.running, own),
+        "push": (keys.meta, keys.sessions, keys.queued, keys.queue, keys.bell),
+        "push_running": (keys.meta, keys.sessions, keys.running),
         "push_finished": (keys.meta, keys.sessions, keys.log, keys.index, *listeners),
         "push_failed": (keys.meta, keys.sessions, keys.failed, *listeners),
-        "pop": (keys.sessions, keys.queue, keys.tasks, keys.tries, keys.running, own, keys.bell),
+        "pop": (keys.sessions, keys.queue, keys.queued, keys.running, keys.bell),
         "finish": (*moving, keys.log, keys.index, *listeners),
-        "finish_pop": (*moving, keys.log, keys.index, *listeners, keys.queue),
+        "finish_pop": (*moving, keys.log, keys.index, *listeners, keys.queued, keys.queue),
         "fail": (*moving, keys.failed, *listeners),
-        "empty_queue": (keys.sessions, keys.tasks, keys.queue, keys.tries, keys.failed, *listeners),
-        "cancel": (*moving, keys.failed, *listeners, keys.queue),
+        "empty_queue": (keys.sessions, keys.queued, keys.queue, keys.failed, *listeners),
+        "cancel": (*moving, keys.failed, *listeners, keys.queued, keys.queue),
     }
 
 
@@ -89,11 +88,12 @@ class Session:
         self.registration = registration
         self.id = registration.info.worker_id if registration else new_session_id()
         self.is_manager = registration is None
+        self.noted_own_tasks = False
         self.held: set[str] = set()
         self.orphans: deque[str] = deque()
         self.lock = threading.RLock()
         self._channel = Channel(store.config, store.keys.meta)
-        self._keys = _script_keys(store.keys, self.id)
+        self._keys = _script_keys(store.keys)
         self._incarnation: bytes | None = None
         self._requests: dict[str, Request] = {}
         self._flight: Flight | None = None
@@ -126,7 +126,7 @@ class Session:
         with self.lock:
             channel = self._channel
             request = self._requests.get(name)
-            if request is None or self._flight is not None or not channel.connected:
+            if request is None or self._flight is not None or channel.socket is None:
                 request = self._request(name)
             try:
                 reply = channel.run_request(request, args)
@@ -174,7 +174,7 @@ class Session:
         """Open the next incarnation, unless the present one has shown no fault."""
         with self.lock:
             self._land()
-            if self._incarnation is None or not self._channel.connected:
+            if self._incarnation is None or self._channel.socket is None:
                 self._open()
 
     def forget_network(self) -> None:
@@ -188,6 +188,7 @@ class Session:
     def _drop_incarnation(self) -> None:
         self._incarnation = None
         self._requests = {}
+        self.noted_own_tasks = self.is_manager
 
     def after_fork(self) -> None:
         """Become another session in a forked child: the parent goes on as the old one."""
@@ -195,7 +196,6 @@ class Session:
         self.id = new_session_id()
         self.is_manager = True
         self.registration = None
-        self._keys = _script_keys(self.store.keys, self.id)
         self._drop_incarnation()
         self._flight = None
         self.held = set()
@@ -205,7 +205,7 @@ class Session:
         """Give what a script's call begins with, on a channel that is ready for it."""
         if self._flight is not None:
             self._land()
-        if self._incarnation is None or not self._channel.connected:
+        if self._incarnation is None or self._channel.socket is None:
             self._open()
         request = self._requests.get(name)
         if request is None:
@@ -264,7 +264,7 @@ class Session:
             reply = self._register()
         else:
             keys = store.keys
-            tail = (5, keys.meta, keys.sessions, keys.ended, keys.own(self.id), keys.running, self.id, store.epoch)
+            tail = (4, keys.meta, keys.sessions, keys.ended, keys.running, self.id, store.epoch)
             reply = self._channel.run(script("open"), (*tail, new_epoch()))
             if reply[0] == b"gone":
                 reply = self._reopen(tail)
@@ -280,7 +280,7 @@ class Session:
         if self.registration is not None and self.registration.announce is not None:
             self.registration.announce(int(incarnation))
         self.orphans.clear()
-        self.orphans.extend(key for key in map(bytes.decode, held[::2]) if key not in self.held)
+        self.orphans.extend(key for key in map(bytes.decode, held) if key not in self.held)
 
     def _register(self) -> Reply:
         registration, keys = self.registration, self.store.keys

@@ -18,15 +18,15 @@ RECORDS_A_READ = 10_000
 NIL = b"\xc0"
 
 log = logging.getLogger("rush")
-_HEAD = struct.Struct(">BHd")
-_BORN_RUNNING = _HEAD.pack(1, 1, 0.0)
+_HEAD = struct.Struct(">BHdHH")
+_BORN_RUNNING = _HEAD.pack(1, 1, 0.0, 0, 0)
 _WOKEN = ("1",)
 _NOT_WOKEN = ("0",)
 _STATES = {b"q": TaskState.QUEUED, b"r": TaskState.RUNNING, b"f": TaskState.FINISHED, b"x": TaskState.FAILED}
 _pack = msgspec.msgpack.Encoder().encode
 
 
-class Popped(NamedTuple):
+class Popped(msgspec.Struct, frozen=True, gc=False):
     """A task that was taken: `row` is its packed row (seq, key, xs, xs_extra)."""
 
     key: str
@@ -62,12 +62,18 @@ class Tasks:
 
     def push(self, keys: Sequence[str], bodies: Sequence[bytes], max_tries: int, timeout: float | None) -> None:
         """Queue tasks; each body is packed as `body` does it."""
-        self._create("push", keys, bodies, _HEAD.pack(0, max_tries, timeout or 0.0))
+        self._create("push", keys, bodies, _HEAD.pack(0, max_tries, timeout or 0.0, 0, 0))
 
     def push_running(self, keys: Sequence[str], bodies: Sequence[bytes], timeout: float | None) -> None:
         """Create tasks that this session runs."""
-        self.session.held.update(keys)
-        self._create("push_running", keys, bodies, _BORN_RUNNING if timeout is None else _HEAD.pack(1, 1, timeout))
+        session = self.session
+        session.held.update(keys)
+        head = _BORN_RUNNING if timeout is None else _HEAD.pack(1, 1, timeout, 0, 0)
+        if session.noted_own_tasks:
+            self._create("push_running", keys, bodies, b"0", head)
+        else:
+            self._create("push_running", keys, bodies, b"1", head)
+            session.noted_own_tasks = True
 
     def push_finished(
         self, keys: Sequence[str], bodies: Sequence[bytes], tails: Sequence[bytes], worker_id: str | None
@@ -99,16 +105,16 @@ class Tasks:
 
     def finish_pop(self, outcome: Outcome | None) -> tuple[bool, Popped | None]:
         """Finish one task and take the next, in one step."""
-        reply = self.session.perform("finish_pop", _fused(outcome, "", ""), self._finish_and_pop_again, outcome)
+        reply = self.session.perform("finish_pop", _fused(outcome, ""), self._finish_and_pop_again, outcome, "")
         return self._read_fused(outcome, reply)
 
-    def post_finish_pop(self, outcome: Outcome | None, begun: str) -> Flight:
-        """Send a `finish_pop` whose task waits behind another; `begun` is the prefetched task that begins now."""
-        return self.session.post("finish_pop", _fused(outcome, " p", begun))
+    def post_finish_pop(self, outcome: Outcome | None, behind: str) -> Flight:
+        """Send a `finish_pop` whose task is to wait for `behind`, which begins now."""
+        return self.session.post("finish_pop", _fused(outcome, behind))
 
-    def collect_finish_pop(self, flight: Flight, outcome: Outcome | None) -> tuple[bool, Popped | None]:
+    def collect_finish_pop(self, flight: Flight, outcome: Outcome | None, behind: str) -> tuple[bool, Popped | None]:
         """Read the reply of `post_finish_pop`."""
-        return self._read_fused(outcome, self.session.collect(flight, self._finish_and_pop_again, outcome))
+        return self._read_fused(outcome, self.session.collect(flight, self._finish_and_pop_again, outcome, behind))
 
     def cancel(self, keys: Sequence[str], condition: bytes) -> list[tuple[str, str]]:
         """Fail queued and running tasks; give those that were, with the worker that still works on them or ''."""
@@ -136,7 +142,7 @@ class Tasks:
         for first in range(0, len(keys), MOST_TASKS_A_STEP):
             part = keys[first : first + MOST_TASKS_A_STEP]
             reply = self.store.readers.run(
-                script("where"), 5, k.tasks, k.running, k.index, k.log, k.failed, "1" if stored else "0", *part
+                script("where"), 5, k.queued, k.running, k.index, k.log, k.failed, "1" if stored else "0", *part
             )
             for key, (state, value) in zip(part, reply, strict=True):
                 found[key] = (_STATES.get(state), value)
@@ -145,8 +151,7 @@ class Tasks:
     def snapshot(self, states: frozenset[TaskState]) -> Snapshot:
         """Read the rows of unfinished and failed tasks, and the length of the log, in one step."""
         queued, running, failed, length = self._snapshot(states, keys_only=False)
-        rows = [running_row(value, owner, tries) for value, owner, tries in running]
-        return Snapshot([queued_row(value) for value in queued], rows, failed, length)
+        return Snapshot(list(map(queued_row, queued)), list(map(running_row, running)), failed, length)
 
     def snapshot_keys(self, states: frozenset[TaskState]) -> tuple[list[str], list[str], list[str], int]:
         """Read the keys of queued, running and failed tasks, and the length of the log, in one step."""
@@ -162,7 +167,7 @@ class Tasks:
         k = self.store.keys
         wanted = "".join(letter.decode() for letter, state in _STATES.items() if state in states)
         reply = self.store.readers.run(
-            script("snapshot"), 6, k.queue, k.tasks, k.running, k.tries, k.failed, k.log, wanted, str(int(keys_only))
+            script("snapshot"), 5, k.queue, k.queued, k.running, k.failed, k.log, wanted, str(int(keys_only))
         )
         if reply[3] < 0:
             reply[3] = self.store.length_of_no_log()
@@ -183,10 +188,14 @@ class Tasks:
             self.session.attempt(name, (*head, *chain.from_iterable(missing)))
 
     def _move(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
-        moved: list[int] = []
-        for some, values in _parts(keys, tails):
-            moved += self.session.perform(name, self._words(some, values), self._move_again, name, some, values)
-        self.session.held.difference_update(keys)
+        session = self.session
+        if len(keys) == 1:
+            moved: list[int] = session.perform(name, self._words(keys, tails), self._move_again, name, keys, tails)
+        else:
+            moved = []
+            for some, values in _parts(keys, tails):
+                moved += session.perform(name, self._words(some, values), self._move_again, name, some, values)
+        session.held.difference_update(keys)
         return moved
 
     def _move_again(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
@@ -198,11 +207,10 @@ class Tasks:
         return [done[key] for key in keys]
 
     def _words(self, keys: Sequence[str], tails: Sequence[bytes]) -> tuple[Any, ...]:
-        """Give the arguments by which results are handed in: each under the attempt that it was made in."""
-        words: list[Any] = [self._any]
-        for key, tail in zip(keys, tails, strict=True):
-            words += (key, key.attempt if type(key) is TaskKey else "", tail)
-        return tuple(words)
+        """Give the arguments by which results are handed in."""
+        if len(keys) == 1:
+            return (self._any, *_result(keys[0], tails[0]))
+        return (self._any, *chain.from_iterable(map(_result, keys, tails)))
 
     def _handed_in(self, keys: Sequence[str], tails: Sequence[bytes]) -> dict[str, int]:
         """Say which of these results stand in the store already: an earlier try of the same call put them there."""
@@ -238,9 +246,9 @@ class Tasks:
             self.session.held.discard(outcome.key)
         return reply[0] == 1, self._popped(reply[1])
 
-    def _finish_and_pop_again(self, outcome: Outcome | None) -> Reply:
+    def _finish_and_pop_again(self, outcome: Outcome | None, behind: str) -> Reply:
         moved = 0 if outcome is None else self._move_again("finish", [outcome.key], [outcome.tail])[0]
-        return moved, self._pop_again()
+        return moved, self._take_orphan() or self.session.attempt("finish_pop", _fused(None, behind))[1]
 
     def _pop_again(self) -> Reply:
         return self._take_orphan() or self.session.attempt("pop", _NOT_WOKEN)
@@ -248,23 +256,22 @@ class Tasks:
     def _popped(self, reply: Reply) -> Popped | None:
         if not reply:
             return None
-        if len(reply) == 5:
+        if len(reply) == 3:
             log.warning("tasks: %d queued task(s) have vanished from the server and are left out", reply.pop())
             if not reply[0]:
                 return None
-        key, value, used, attempt = reply
-        timeout = _HEAD.unpack_from(value)[2] if len(value) >= _HEAD.size else 0.0
-        return Popped(key.decode(), b"\x94" + value[11:], used + 1, attempt, timeout or None)
+        key, task = reply
+        _, _, timeout, used, stops = _read_head(task)
+        return Popped(key.decode(), b"\x94" + task[_HEAD.size :], used + 1, used + stops + 1, timeout or None)
 
     def _take_orphan(self) -> Reply:
         """Give a task that an earlier, broken call has taken for this session, as `pop` would reply; None for none."""
         while (key := self.session.adopt()) is not None:
             state, stored = self.where([key], stored=True)[key]
             if state is TaskState.RUNNING:
-                session, attempt = _owner(stored[1])
+                session, value = _split_owner(stored)
                 if session == self.session.id:
-                    tries = self.store.readers.ask("HGET", self.store.keys.tries, key) or b"0 0"
-                    return key.encode(), stored[0], _used(tries), attempt
+                    return key.encode(), value
             self.session.held.discard(key)
         return None
 
@@ -274,33 +281,34 @@ def body(key: str, xs: bytes, xs_extra: bytes = NIL) -> bytes:
     return b"\xb0" + key.encode() + xs + xs_extra
 
 
-def running_row(value: bytes, owner: bytes, tries: bytes) -> bytes:
-    """Put together the packed row of a running task."""
-    session, _ = _owner(owner)
-    worker = None if session.startswith("~") else session
-    return b"\x96" + value[11:] + _pack(_used(tries) + 1) + _pack(worker)
-
-
 def queued_row(value: bytes) -> bytes:
-    """Give the packed row of a queued task."""
-    return b"\x94" + value[11:]
+    """Give the packed row (seq, key, xs, xs_extra) of a stored task."""
+    return b"\x94" + value[_HEAD.size :]
 
 
-def _used(tries: bytes) -> int:
-    used = tries.partition(b" ")[0]
-    return int(used) if used.isdigit() else 0
+def running_row(value: bytes) -> bytes:
+    """Put together the packed row of a running task: seq, key, xs, xs_extra, tries, worker."""
+    session, task = _split_owner(value)
+    worker = None if session.startswith("~") else session
+    return b"\x96" + task[_HEAD.size :] + _pack(_read_head(task)[3] + 1) + _pack(worker)
 
 
-def _owner(value: bytes) -> tuple[str, int]:
-    session, _, attempt = value.decode(errors="replace").partition(" ")
-    number = attempt.split(" ")[0]
-    return (session, int(number)) if number.isdecimal() else ("~", 1)
+def _split_owner(value: bytes) -> tuple[str, bytes]:
+    """Take a running task apart: its session, and the task as it is stored."""
+    end = 1 + (value[0] if value else 0)
+    waits = value[end] if len(value) > end else 0
+    return value[1:end].decode(errors="replace"), value[end + 1 + waits :]
+
+
+def _read_head(task: bytes) -> tuple[int, int, float, int, int]:
+    """Read whether a task was born running, its most tries, timeout, tries used and known stops suffered."""
+    return _HEAD.unpack_from(task) if len(task) >= _HEAD.size else (0, 0, 0.0, 0, 0)
 
 
 def _parts(keys: Sequence[str], values: Sequence[bytes]) -> list[tuple[Sequence[str], Sequence[bytes]]]:
     """Cut a long call into steps that do not block the server for long."""
-    if len(keys) <= 1:
-        return [(keys, values)] if keys else []
+    if not keys:
+        return []
     parts = []
     first = total = 0
     for at, value in enumerate(values):
@@ -311,11 +319,15 @@ def _parts(keys: Sequence[str], values: Sequence[bytes]) -> list[tuple[Sequence[
     return [*parts, (keys[first:], values[first:])]
 
 
-def _fused(outcome: Outcome | None, mark: str, begun: str) -> tuple[Any, ...]:
+def _fused(outcome: Outcome | None, behind: str) -> tuple[Any, ...]:
     if outcome is None:
-        return "", "", b"", mark, begun
-    key, tail = outcome
-    return key, key.attempt if type(key) is TaskKey else "", tail, mark, begun
+        return "", "", b"", behind
+    return (*_result(*outcome), behind)
+
+
+def _result(key: str, tail: bytes) -> tuple[str, str | int, bytes]:
+    """Give the arguments by which a result is handed in: under the attempt that it was made in."""
+    return key, key.attempt if type(key) is TaskKey else "", tail
 
 
 def _ends(record: Reply, tail: bytes) -> bool:

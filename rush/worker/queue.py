@@ -81,8 +81,7 @@ class _Stream:
         self._tasks = worker._tasks
         self._timeout = timeout
         self._next_look = 0.0
-        self._flight: Flight | None = None
-        self._sent: Outcome | None = None
+        self._sent: tuple[Flight, Outcome | None, str] | None = None
 
     def run(self, step: Callable[[Outcome | None], Popped | None]) -> Iterator[QueuedTask]:
         """Yield the tasks that `step`, given the last one's result, takes; hand in the last result at the end."""
@@ -114,17 +113,15 @@ class _Stream:
 
     def pipelined(self, outcome: Outcome | None) -> Popped | None:
         """Keep one request in flight, and one task waiting."""
-        waiting = self._collect()
         if self._told_to_stop():
+            self._put_back()
             self._hand_in(outcome)
             return None
+        waiting = self._collect()
         if waiting is None:
-            waiting = self._finish_pop(outcome) or self._wait()
-            outcome, begun = None, ""
-        else:
-            begun = waiting.key
+            waiting, outcome = self._finish_pop(outcome) or self._wait(), None
         if waiting is not None:
-            self._flight, self._sent = self._tasks.post_finish_pop(outcome, begun), outcome
+            self._sent = self._tasks.post_finish_pop(outcome, waiting.key), outcome, waiting.key
         return waiting
 
     def _finish_pop(self, outcome: Outcome | None) -> Popped | None:
@@ -136,11 +133,11 @@ class _Stream:
 
     def _collect(self) -> Popped | None:
         """Give the task that the request in flight has brought."""
-        flight, self._flight = self._flight, None
-        if flight is None:
+        sent, self._sent = self._sent, None
+        if sent is None:
             return None
-        moved, waiting = self._tasks.collect_finish_pop(flight, self._sent)
-        _warn(self._sent, moved)
+        moved, waiting = self._tasks.collect_finish_pop(*sent)
+        _warn(sent[1], moved)
         return waiting
 
     def _put_back(self) -> None:

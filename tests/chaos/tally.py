@@ -67,7 +67,7 @@ def take(client, keys, pushed, folder):
         "wrong results": sum(record[6] != {"y": square(record[2]["x"])} for record in log),
         "results without an effect": len((set(finished) & set(pushed)) - set(effects)),
         "rows twice in a frame": len(ledger["twice_in_a_frame"]),
-        "remains in the server": _remains(client, keys, queued | running, finished),
+        "remains in the server": _remains(client, keys, queued, finished),
         "tasks whose effect happened more than once": sum(count > 1 for count in effects.values()),
     }
     tally.conditions = Counter(record[8]["message"] for record in failed.values())
@@ -75,11 +75,9 @@ def take(client, keys, pushed, folder):
     return tally
 
 
-def _remains(client, keys, unfinished, finished):
+def _remains(client, keys, queued, finished):
     """Count what is still kept of tasks that are over, and positions in the log that are not theirs."""
-    kept = _keys(client.hkeys(keys.tasks)) ^ unfinished | _keys(client.hkeys(keys.tries)) - unfinished
-    for name in client.scan_iter(match=keys.own("*")):
-        kept |= _keys(client.smembers(name)) - unfinished
+    kept = _keys(client.hkeys(keys.queued)) ^ queued
     index = {key.decode(): int(position) for key, position in client.hgetall(keys.index).items()}
     return len(kept) + sum(index.get(key) != position for position, key in enumerate(finished))
 

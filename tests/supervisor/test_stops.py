@@ -114,8 +114,8 @@ def test_a_task_whose_worker_is_killed_by_order_keeps_its_try_and_the_stop_is_co
     waits((tmp_path / "began").exists)
     net.stop_workers("kill", [worker])
     assert net.queued_tasks == [key]
-    assert net.connector.hget(net._store.keys.tries, key) == b"0 1"
-    assert net.pop_task(timeout=0).tries == 1
+    task = net.pop_task(timeout=0)
+    assert (task.tries, task.key.attempt) == (1, 2)
 
 
 def test_a_loop_that_returns_gives_its_running_task_back(net):
@@ -123,7 +123,8 @@ def test_a_loop_that_returns_gives_its_running_task_back(net):
     (worker,) = net.start_workers(loops.pops_and_returns)
     assert reason_of(net, worker) == "its loop returned"
     assert net.queued_tasks == [key]
-    assert net.connector.hget(net._store.keys.tries, key) == b"0 1"
+    task = net.pop_task(timeout=0)
+    assert (task.tries, task.key.attempt) == (1, 2)
 
 
 def test_idle_workers_end_after_idle_timeout_and_busy_ones_do_not(net, tmp_path):

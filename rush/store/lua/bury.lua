@@ -6,17 +6,15 @@
 --   KEYS[4]  hash    suspects
 --   KEYS[5]  hash    stops
 --   KEYS[6]  hash    cancels
---   KEYS[7]  set     own (of the worker)
---   KEYS[8]  hash    tasks
---   KEYS[9]  hash    tries
---   KEYS[10] zset    queue
---   KEYS[11] hash    running
---   KEYS[12] hash    failed
---   KEYS[13] list    bell
---   KEYS[14] list    poke (of the worker)
---   KEYS[15] string  ears
---   KEYS[16] stream  events
---   KEYS[17] hash    meta
+--   KEYS[7]  hash    queued
+--   KEYS[8]  zset    queue
+--   KEYS[9]  hash    running
+--   KEYS[10] hash    failed
+--   KEYS[11] list    bell
+--   KEYS[12] list    poke (of the worker)
+--   KEYS[13] string  ears
+--   KEYS[14] stream  events
+--   KEYS[15] hash    meta
 --   ARGV[1]          worker id
 --   ARGV[2]          its incarnation; '' if it never registered; 'lost' to bury it if its heartbeat has run out
 --   ARGV[3]          packed {state, reason, tail, time}
@@ -28,12 +26,13 @@
 --   ARGV[9]          most known stops
 --   ARGV[10]         epoch
 -- Returns {number of tasks queued again, number of tasks failed}, or nil if it is not as the caller thought.
--- include owner
+-- include stored
+-- include held
 -- include fail
 -- include ring
 -- include notify
 local worker, incarnation = ARGV[1], ARGV[2]
-if redis.call('HGET', KEYS[17], 'epoch') ~= ARGV[10] then return false end
+if redis.call('HGET', KEYS[15], 'epoch') ~= ARGV[10] then return false end
 local current = redis.call('HGET', KEYS[1], worker)
 if incarnation == 'lost' then
   local time = redis.call('TIME')
@@ -46,34 +45,34 @@ elseif current ~= incarnation then
   return false
 end
 
-local requeued, lost = 0, 0
-for _, key in ipairs(redis.call('SMEMBERS', KEYS[7])) do
-  local value = redis.call('HGET', KEYS[11], key)
-  local task = redis.call('HGET', KEYS[8], key)
-  local owner, attempt, prefetched
-  if value and task then owner, attempt, prefetched = read_owner(value) end
-  if owner == worker then
-    local used, stops = read_tries(KEYS[9], key)
-    local try = used + 1
-    local pays = ARGV[4] == '1' and (ARGV[5] == '' or ARGV[5] == key) and not prefetched
-    if pays then used = used + 1 else stops = stops + 1 end
-    local readable, _, seq = pcall(cmsgpack.unpack_one, task, 11)
-    local born_running = string.byte(task) == 1
-    local exhausted = not readable or born_running or used >= 256 * string.byte(task, 2) + string.byte(task, 3)
-    redis.call('HDEL', KEYS[11], key)
-    if exhausted or (stops >= tonumber(ARGV[9]) and not prefetched) then
-      redis.call('HDEL', KEYS[9], key)
-      redis.call('HDEL', KEYS[8], key)
-      write_failed(KEYS[12], key, task, try, packed_worker(worker), exhausted and ARGV[7] or ARGV[8])
-      lost = lost + 1
-    else
-      redis.call('HSET', KEYS[9], key, used .. ' ' .. stops)
-      redis.call('ZADD', KEYS[10], seq, key)
-      requeued = requeued + 1
-    end
-  end
+-- Write the tries used and the known stops into a stored task.
+local function with_tries(task, used, stops)
+  local counts = string.char(math.floor(used / 256), used % 256, math.floor(stops / 256), stops % 256)
+  return string.sub(task, 1, 11) .. counts .. string.sub(task, 16)
 end
-redis.call('DEL', KEYS[7])
+
+local requeued, lost = 0, 0
+local running = held(KEYS[9], worker)
+for key, value in pairs(running) do
+  local _, task, behind = split(value)
+  local used, stops = read_tries(task)
+  local try = used + 1
+  local prefetched = running[behind] ~= nil
+  local pays = ARGV[4] == '1' and (ARGV[5] == '' or ARGV[5] == key) and not prefetched
+  if pays then used = used + 1 else stops = math.min(stops + 1, 65535) end
+  local readable, _, seq = pcall(cmsgpack.unpack_one, task, 15)
+  local born_running = string.byte(task) == 1
+  local exhausted = not readable or born_running or used >= 256 * string.byte(task, 2) + string.byte(task, 3)
+  if exhausted or (stops >= tonumber(ARGV[9]) and not prefetched) then
+    write_failed(KEYS[10], key, task, try, packed_worker(worker), exhausted and ARGV[7] or ARGV[8])
+    lost = lost + 1
+  else
+    redis.call('ZADD', KEYS[8], seq, key)
+    redis.call('HSET', KEYS[7], key, with_tries(task, used, stops))
+    requeued = requeued + 1
+  end
+  redis.call('HDEL', KEYS[9], key)
+end
 redis.call('HDEL', KEYS[1], worker)
 redis.call('HDEL', KEYS[4], worker)
 local cancels = redis.call('HGETALL', KEYS[6])
@@ -84,8 +83,8 @@ if ARGV[6] ~= '1' then
   redis.call('HSET', KEYS[2], worker, ARGV[3])
   redis.call('ZREM', KEYS[3], worker)
   redis.call('HDEL', KEYS[5], worker)
-  redis.call('DEL', KEYS[14])
+  redis.call('DEL', KEYS[12])
 end
-if redis.call('ZCARD', KEYS[10]) > 0 then ring(KEYS[13]) end
-notify(KEYS[15], KEYS[16])
+if redis.call('ZCARD', KEYS[8]) > 0 then ring(KEYS[11]) end
+notify(KEYS[13], KEYS[14])
 return {requeued, lost}

@@ -2,12 +2,13 @@
 -- Queue new tasks.
 --   KEYS[1]  hash  meta
 --   KEYS[2]  hash  sessions
---   KEYS[3]  hash  tasks: key to head, seq, key, xs, xs_extra of queued and running tasks
+--   KEYS[3]  hash  queued: key to stored task: head, seq, key, xs, xs_extra
 --   KEYS[4]  zset  queue: key by order of creation
 --   KEYS[5]  list  bell
 --   ARGV[1]        session
 --   ARGV[2]        incarnation
---   ARGV[3]        head, 11 bytes: born running (1), most tries (2), timeout in s (8, a double)
+--   ARGV[3]        head, 15 bytes: born running (1), most tries (2), timeout in s (8, a double), tries used and known
+--                  stops suffered (2 each)
 --   ARGV[4..]      key, packed key and xs and xs_extra, for each task
 -- Returns the number of tasks.
 -- include fence

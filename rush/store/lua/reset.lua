@@ -3,11 +3,11 @@
 --   KEYS[1]  hash    meta
 --   KEYS[2]  hash    sessions
 --   KEYS[3]  hash    workers
---   KEYS[4..12]      tasks, tries, queue, running, log, index, failed, bell, cancels
---   KEYS[13] hash    user
---   KEYS[14] string  ears
---   KEYS[15] stream  events
---   KEYS[16..]       ended, beats, vitals, suspects, stops, loops, logs, placements
+--   KEYS[4..11]      queued, queue, running, log, index, failed, bell, cancels
+--   KEYS[12] hash    user
+--   KEYS[13] string  ears
+--   KEYS[14] stream  events
+--   KEYS[15..]       ended, beats, vitals, suspects, stops, loops, logs, placements
 --   ARGV[1]          epoch that the caller knows
 --   ARGV[2]          epoch to begin, or '' to keep the workers
 --   ARGV[3]          prefix of the network's keys
@@ -15,11 +15,8 @@
 -- Returns 1, or nil when the network is another one.
 -- include notify
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
-for _, session in ipairs(redis.call('HKEYS', KEYS[2])) do
-  redis.call('DEL', ARGV[3] .. 'own:' .. session)
-end
-for at = 4, 13 do redis.call('DEL', KEYS[at]) end
-notify(KEYS[14], KEYS[15])
+for at = 4, 12 do redis.call('DEL', KEYS[at]) end
+notify(KEYS[13], KEYS[14])
 if ARGV[2] == '' then return 1 end
 local workers = redis.call('HGETALL', KEYS[3])
 for at = 1, #workers, 2 do
@@ -28,8 +25,8 @@ for at = 1, #workers, 2 do
   local supervisor = readable and type(info) == 'table' and info.supervisor
   if type(supervisor) == 'string' then redis.call('DEL', ARGV[3] .. 'poke:' .. supervisor) end
 end
-redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[14], KEYS[15])
-for at = 16, #KEYS do redis.call('DEL', KEYS[at]) end
+redis.call('DEL', KEYS[1], KEYS[2], KEYS[3], KEYS[13], KEYS[14])
+for at = 15, #KEYS do redis.call('DEL', KEYS[at]) end
 redis.call('HSET', KEYS[1], 'epoch', ARGV[2], 'protocol', 1)
 redis.call('EXPIRE', KEYS[1], ARGV[4])
 return 1

@@ -1,15 +1,13 @@
 #!lua flags=no-writes,allow-oom
 -- Read the unfinished tasks and the length of the log in one step, so that no task is seen twice or missed.
 --   KEYS[1]  zset  queue
---   KEYS[2]  hash  tasks
+--   KEYS[2]  hash  queued
 --   KEYS[3]  hash  running
---   KEYS[4]  hash  tries
---   KEYS[5]  hash  failed
---   KEYS[6]  list  log
+--   KEYS[4]  hash  failed
+--   KEYS[5]  list  log
 --   ARGV[1]        states to read: any of 'q', 'r', 'x'
 --   ARGV[2]        '1' for keys only
--- Returns {queued, running, failed, length of the log}: stored values; for a running task {value, owner, tries}. The
--- length is -1 if the log is no list.
+-- Returns {queued, running, failed, length of the log}: what is stored. The length is -1 if the log is no list.
 -- include length
 local function values(keys)
   local found = {}
@@ -27,19 +25,9 @@ if string.find(ARGV[1], 'q', 1, true) then
   if not keys_only then queued = values(queued) end
 end
 if string.find(ARGV[1], 'r', 1, true) then
-  if keys_only then
-    running = redis.call('HKEYS', KEYS[3])
-  else
-    local owned = redis.call('HGETALL', KEYS[3])
-    for at = 1, #owned, 2 do
-      local key = owned[at]
-      running[#running + 1] = {
-        redis.call('HGET', KEYS[2], key) or '', owned[at + 1], redis.call('HGET', KEYS[4], key) or '0 0',
-      }
-    end
-  end
+  running = redis.call(keys_only and 'HKEYS' or 'HVALS', KEYS[3])
 end
 if string.find(ARGV[1], 'x', 1, true) then
-  failed = redis.call(keys_only and 'HKEYS' or 'HVALS', KEYS[5])
+  failed = redis.call(keys_only and 'HKEYS' or 'HVALS', KEYS[4])
 end
-return {queued, running, failed, length(KEYS[6])}
+return {queued, running, failed, length(KEYS[5])}

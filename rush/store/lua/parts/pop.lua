@@ -1,19 +1,16 @@
 -- Move the oldest queued task to a session.
---   mark  ' p' while the task waits on the worker behind another, else ''
--- Returns {key, stored value, tries used, attempt} or false. Keys of which the task has vanished are dropped; their
--- number is a fifth item, and if no other is left the key is ''.
-local function pop(queue, tasks, tries, running, own, session, mark)
+--   behind  key of the task that it waits for there, or '' if it begins at once
+-- Returns {key, stored task} or false. Keys of which the task has vanished are dropped; their number is a third item, and
+-- if no other is left the key is ''.
+local function pop(queue, queued, running, session, behind)
   local vanished, key, task
   repeat
     key = redis.call('ZPOPMIN', queue)[1]
-    if not key then return vanished and {'', '', 0, 0, vanished} or false end
-    task = redis.call('HGET', tasks, key)
+    if not key then return vanished and {'', '', vanished} or false end
+    task = redis.call('HGET', queued, key)
     if not task then vanished = (vanished or 0) + 1 end
   until task
-  local used, stops = 0, 0
-  if redis.call('HLEN', tries) > 0 then used, stops = read_tries(tries, key) end
-  local attempt = used + stops + 1
-  redis.call('HSET', running, key, session .. ' ' .. attempt .. mark)
-  redis.call('SADD', own, key)
-  return {key, task, used, attempt, vanished}
+  redis.call('HSET', running, key, run_by(session, behind) .. task)
+  redis.call('HDEL', queued, key)
+  return {key, task, vanished}
 end
