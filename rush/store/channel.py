@@ -113,7 +113,7 @@ class Patience:
         """Read what is there, or comes before the socket's timeout; give its size."""
         if self._left:
             self._left -= 1
-            return _look(opened, buffer) if self._looking else _wait(opened, buffer)
+            return _look(opened, buffer) if self._looking else opened.recv_into(buffer)
         look = len(self._times) >= _TRIAL
         began = time.perf_counter()
         size = _look(opened, buffer) if look else _wait(opened, buffer)
@@ -129,20 +129,14 @@ def _look(opened: socket.socket, buffer: bytearray) -> int:
     receive = opened.recv_into
     for _ in range(_LOOKS):
         try:
-            return receive(buffer, 0, socket.MSG_DONTWAIT) or _wait(opened, buffer)
+            return receive(buffer, 0, socket.MSG_DONTWAIT)
         except BlockingIOError:
             os.sched_yield()
-    return _wait(opened, buffer)
+    return receive(buffer)
 
 
 def _wait(opened: socket.socket, buffer: bytearray) -> int:
-    try:
-        size = opened.recv_into(buffer)
-    except (BlockingIOError, ssl.SSLWantReadError):
-        raise TimeoutError("no reply in time") from None
-    if size == 0:
-        raise ConnectionResetError("connection closed by the server")
-    return size
+    return opened.recv_into(buffer)
 
 
 class Channel:
@@ -196,7 +190,7 @@ class Channel:
         if self.socket is None:
             raise Broken("not connected")
         try:
-            reply = self._receive() if timeout is None else self._receive_within(timeout)
+            reply = self._receive(self._read) if timeout is None else self._receive_within(timeout)
         except BaseException as error:
             raise self._fault(error) from error
         if type(reply) is Refused:
@@ -218,7 +212,7 @@ class Channel:
             if self.socket is None:
                 self._open()
             self.socket.sendall(request.packed(args))
-            reply = self._receive()
+            reply = self._receive(self._read)
         except BaseException as error:
             raise self._fault(error) from error
         if type(reply) is not Refused:
@@ -237,20 +231,19 @@ class Channel:
         self._read = _wait if self._config.tls else Patience().read  # a TLS socket cannot be looked at
         self.socket = opened
 
-    def _receive(self) -> Reply:
+    def _receive(self, read: Callable[[Any, bytearray], int]) -> Reply:
         reader, buffer = self._reader, self._buffer
         while True:
-            reader.feed(buffer, 0, self._read(self.socket, buffer))
+            if not (size := read(self.socket, buffer)):
+                raise ConnectionResetError("connection closed by the server")
+            reader.feed(buffer, 0, size)
             reply = reader.gets()
             if reply is not _MORE:
                 return reply
 
     def _receive_within(self, timeout: float) -> Reply:
         _limit(self.socket, socket.SO_RCVTIMEO, timeout)
-        reply = self._reader.gets()
-        while reply is _MORE:
-            self._reader.feed(self._buffer, 0, _wait(self.socket, self._buffer))
-            reply = self._reader.gets()
+        reply = self._receive(_wait)
         _limit(self.socket, socket.SO_RCVTIMEO, self._config.socket_timeout)
         return reply
 
@@ -272,6 +265,8 @@ class Channel:
         self.close()
         if (turned := turned_away(error, self._config)) is not None:
             return turned
+        if isinstance(error, (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)):
+            return Broken("no reply in time")
         if isinstance(error, (redis.RedisError, OSError)):
             return Broken(str(error))
         return error
