@@ -6,6 +6,8 @@ import decimal
 import pathlib
 import uuid
 from collections.abc import Collection, Sequence
+from itertools import repeat
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -222,12 +224,12 @@ def frame_over(labels: Sequence[str], columns: Sequence[Column], keys: Array, *,
     """
     texts = pd.Series(text_array(read_only(keys) if shared else keys), copy=False)
     index = pd.Index(texts, name="key", copy=False)
-    series = {}
-    for at, column in enumerate(columns):
-        array = column.array(shared=shared)
-        dtype = object if array.dtype == object else None
-        series[at] = pd.Series(array, index=index, copy=False, dtype=dtype)
-    frame = pd.DataFrame(series, index=index, copy=False)
+    arrays = [column.array(shared=shared) for column in columns]
+    cells = {
+        at: pd.Series(array, index=index, copy=False, dtype=object) if array.dtype == object else array
+        for at, array in enumerate(arrays)
+    }
+    frame = pd.DataFrame(cells, index=index, copy=False)
     frame.columns = pd.Index(list(labels), dtype=TEXT)
     if shared:
         _witness(frame, texts)
@@ -288,7 +290,7 @@ def _part_kind(part: "pd.Series[Any] | int") -> str:
     if isinstance(part.dtype, pd.StringDtype):
         return "s"
     kind = _KINDS.get(str(part.dtype), "o")
-    return "" if kind == "o" and all(value is None for value in part.array) else kind
+    return "" if kind == "o" and all(map(is_, part.to_numpy(), repeat(None))) else kind
 
 
 def _part_values(part: "pd.Series[Any] | int", kind: str, own: str) -> Array:

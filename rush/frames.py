@@ -196,7 +196,7 @@ def _columns_of(rows: list[Row]) -> "Iterable[tuple[Name, list[Any]]]":
         first = next(filter(None, dicts), None)
         if first is None:
             continue
-        if all(d is not None and d.keys() == first.keys() for d in dicts):
+        if None not in dicts and len(set(map(tuple, dicts))) == 1:  # type: ignore[arg-type]  # none is None here
             for inner in first:
                 yield (group, inner), [d[inner] for d in dicts]  # type: ignore[index]  # none is None here
         else:
