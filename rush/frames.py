@@ -210,23 +210,13 @@ def _columns_of(rows: list[Row]) -> "Iterable[tuple[Name, list[Any]]]":
         yield ("condition", ""), conditions
 
 
-def frame_of(rows: Sequence[Row], fields: Sequence[str], states: Sequence[str] | None = None) -> "pd.DataFrame":
-    """Give rows that are not cached as a data frame; `states` makes a first column `state`."""
-    valid = [is_row(row) for row in rows]
-    if not all(valid):
-        log.warning("%d task(s) could not be read and are left out", valid.count(False))
+def frame_of(rows: Sequence[Row], fields: Sequence[str], state: str | None = None) -> "pd.DataFrame":
+    """Give rows that are not cached as a data frame; `state` makes a first column of that name and value."""
     cache = FinishedCache()
-    cache.extend(rows)
-    frame = cache.frame(fields)
-    if states is not None:
-        import pandas as pd
-
-        from rush.columns import TEXT
-
-        kept = [state for state, good in zip(states, valid, strict=True) if good]
-        column: Any = pd.array(kept, dtype=TEXT)
-        frame.insert(0, "state", column)
-    return frame
+    lost = len(rows) - cache.extend(rows)
+    if lost:
+        log.warning("%d task(s) could not be read and are left out", lost)
+    return cache.frame(fields, state=state)
 
 
 def concat(frames: "Sequence[pd.DataFrame]") -> "pd.DataFrame":

@@ -253,7 +253,7 @@ class TaskReader(TaskWriter):
                     order += self._finished.cache.created()[:n].tolist()
                 continue
             rows = self._rows(unfinished[state], state)
-            blocks.append(frames.frame_of(rows, fields, [state.value] * len(rows) if with_state else None))
+            blocks.append(frames.frame_of(rows, fields, state.value if with_state else None))
             order += [row[0] for row in rows]
         return blocks, order
 
