@@ -22,6 +22,7 @@ test: system $(VENV)/.dev style
 	rm -f .coverage .coverage.*
 	$(BIN)/python -m pytest -n $(WORKERS) --cov --cov-report= < /dev/null
 	$(BIN)/coverage report --fail-under=95
+	$(MAKE) bench-quick
 	$(MAKE) smoke
 
 check: $(VENV)/.dev style
