@@ -114,6 +114,20 @@ def test_waiting_for_tasks_ends_when_nobody_works(net, worker, caplog):
     assert "its loop returned" in caplog.text
 
 
+def test_whoever_wakes_a_worker_of_a_network_that_was_reset_leaves_no_key(net, worker):
+    other = rush.rsh(net.network_id, net.config)
+    other._store.poke(worker.worker_id)
+    poke = net._store.keys.poke(worker.worker_id)
+    assert net.connector.exists(poke) == 0  # it does not know the network yet
+    assert other.worker_ids == [worker.worker_id]
+    other._session.open()
+    other._store.poke(worker.worker_id)
+    assert net.connector.exists(poke) == 1
+    net.reset()
+    other._store.poke(worker.worker_id)
+    assert net.connector.exists(poke) == 0
+
+
 def test_reset_leaves_no_key_but_the_epoch(net, worker):
     worker.push_running_tasks([{"x": 1}])
     finish(net, 2)

@@ -1,7 +1,6 @@
 """Launch backends: they put workers on this machine, on hosts, on clusters."""
 
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Any
 
 from rush.backends.base import Backend
@@ -15,7 +14,7 @@ _LATE = {"Slurm": "slurm", "PBS": "pbs", "SSH": "ssh", "Dask": "dask"}
 
 def __getattr__(name: str) -> Any:
     """Import a backend that needs an optional library when it is first asked for."""
-    module = _LATE.get(name)
-    if module is None or find_spec(f"{__name__}.{module}") is None:
+    folder = _LATE.get(name)
+    if folder is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return load_backend(lambda: getattr(import_module(f"{__name__}.{module}"), name), module)
+    return load_backend(lambda: getattr(import_module(f"{__name__}.{folder}.backend"), name), folder)

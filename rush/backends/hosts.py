@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import psutil
 
-from rush.backends import job_programs
-from rush.backends.pbs_states import Dialect
+from rush.backends.jobs import programs as job_programs
+from rush.backends.pbs.states import Dialect
 
 
 def are_all_here(names: Iterable[str]) -> bool:

@@ -235,7 +235,8 @@ class Store:
     def poke(self, *names: str) -> None:
         """Wake workers that block in a pop, or supervisors, by their ids."""
         if names:
-            self.readers.run(script("poke"), len(names), *(self.keys.poke(name) for name in names))
+            pokes = [self.keys.poke(name) for name in names]
+            self.readers.run(script("poke"), 1 + len(pokes), self.keys.meta, *pokes, self.epoch)
 
     def still_running(self, worker_id: str, key: str) -> bool:
         """Say whether a worker is still at work on a task that was cancelled."""

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from rush import Rush
-from rush.backends.jobs import JobSystem
-from rush.backends.ssh_links import close_links
-from rush.backends.ssh_tunnel import close_tunnels
+from rush.backends.jobs.system import JobSystem
+from rush.backends.ssh.links import close_links
+from rush.backends.ssh.tunnel import close_tunnels
 from rush.config import RedisConfig
 from tests.backends import slurm_cluster, sshd
 from tests.backends.job_networks import make_backend

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rush import RushWorker
-from rush.backends.jobs import JobSystem
+from rush.backends.jobs.system import JobSystem
 from rush.backends.registry import backend_class
 
 

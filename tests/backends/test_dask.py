@@ -17,8 +17,9 @@ import dask.config
 from distributed import Client, LocalCluster
 
 from rush import Rush
-from rush.backends import dask_links, find_backend, processes
-from rush.backends.dask import Dask
+from rush.backends import find_backend, processes
+from rush.backends.dask import links as dask_links
+from rush.backends.dask.backend import Dask
 from rush.errors import BackendError, ConfigError, WorkerStartError
 from rush.model import PlacementState, WorkerCommand
 

@@ -11,8 +11,8 @@ import psutil
 import pytest
 
 from rush import Rush
-from rush.backends import job_programs
-from rush.backends.dask import Dask
+from rush.backends.dask.backend import Dask
+from rush.backends.jobs import programs as job_programs
 from rush.errors import BackendError
 from rush.model import PlacementState
 
@@ -129,7 +129,7 @@ def test_jobs_that_wait_are_an_error_after_a_while(cluster, tmp_path):
 
 MANAGER = """
 import os, pickle, sys, time
-from rush.backends.dask import Dask
+from rush.backends.dask.backend import Dask
 from rush.model import WorkerCommand
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from rush.backends import Local, hosts, job_programs
+from rush.backends import Local, hosts
 from rush.backends.hosts import are_all_here, read_openpbs_nodes, read_torque_nodes
-from rush.backends.pbs import PBS
-from rush.backends.slurm import Slurm
+from rush.backends.jobs import programs as job_programs
+from rush.backends.pbs.backend import PBS
+from rush.backends.slurm.backend import Slurm
 
 RECORDED = Path(__file__).parent / "recorded"
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rush import Rush
-from rush.backends.slurm import Slurm
+from rush.backends.slurm.backend import Slurm
 from rush.errors import WorkerStartError
 from tests.backends.job_networks import square
 

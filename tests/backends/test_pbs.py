@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from rush.backends import find_backend, job_scripts, pbs_states
-from rush.backends.pbs import PBS
-from rush.backends.pbs_executor import PBSExecutor, job_id_of
-from rush.backends.pbs_states import Dialect, find_dialect
+from rush.backends import find_backend
+from rush.backends.jobs import scripts as job_scripts
+from rush.backends.pbs import states as pbs_states
+from rush.backends.pbs.backend import PBS
+from rush.backends.pbs.executor import PBSExecutor, job_id_of
+from rush.backends.pbs.states import Dialect, find_dialect
 from rush.errors import BackendError, ConfigError
 from rush.model import Placement, PlacementState, WorkerCommand
 from tests.backends.fake_pbs import RECORDED, FakePBS

@@ -5,10 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from rush.backends import find_backend, job_programs, job_scripts, slurm_states
-from rush.backends.job_programs import submit_in_parts
-from rush.backends.job_scripts import seconds_of
-from rush.backends.slurm import Slurm
+from rush.backends import find_backend
+from rush.backends.jobs import programs as job_programs
+from rush.backends.jobs import scripts as job_scripts
+from rush.backends.jobs.programs import submit_in_parts
+from rush.backends.jobs.scripts import seconds_of
+from rush.backends.slurm import states as slurm_states
+from rush.backends.slurm.backend import Slurm
 from rush.errors import BackendError, ConfigError, LimitReached
 from rush.model import PlacementState, WorkerCommand
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rush.backends.slurm import Slurm
+from rush.backends.slurm.backend import Slurm
 from rush.errors import BackendError
 from rush.model import PlacementState, WorkerCommand
 

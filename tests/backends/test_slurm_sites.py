@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rush import Rush
-from rush.backends.slurm import Slurm
+from rush.backends.slurm.backend import Slurm
 from rush.errors import WorkerStartError
 from rush.model import PlacementState
 from tests.backends.job_networks import make_backend, square

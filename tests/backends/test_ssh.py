@@ -14,10 +14,10 @@ from pathlib import Path
 import psutil
 import pytest
 
-from rush.backends import ssh_scripts
-from rush.backends.ssh import SSH
-from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import LinkLost, close_links, link_to
+from rush.backends.ssh import scripts as ssh_scripts
+from rush.backends.ssh.backend import SSH
+from rush.backends.ssh.config import Target
+from rush.backends.ssh.links import LinkLost, close_links, link_to
 from rush.errors import BackendError
 from rush.model import Placement, PlacementState, WorkerCommand
 
@@ -212,7 +212,7 @@ def test_another_process_can_poll_and_stop_it_when_its_manager_is_gone(backend, 
 def test_a_forked_child_leaves_the_parents_connection_alone(backend):
     placement = start(backend, SLEEP)
     code = (
-        "import os, sys; from rush.backends import SSH; from rush.backends.ssh_links import close_links;"
+        "import os, sys; from rush.backends import SSH; from rush.backends.ssh.links import close_links;"
         "from rush.model import *; p = eval(sys.argv[1]); b = SSH(); assert b.poll([p])[p.id].state == 'running'\n"
         "if os.fork() == 0:\n"
         "    c = SSH(); assert c.poll([p])[p.id].state == 'running'; close_links(); os._exit(0)\n"
@@ -453,6 +453,6 @@ def test_only_hosts_that_are_this_machine_reach_its_loopback(config, ssh_config,
 
 
 def test_the_boot_line_is_one_word_for_every_shell():
-    from rush.backends.ssh_links import BOOT
+    from rush.backends.ssh.links import BOOT
 
     assert shlex.split(BOOT.format(5)) == ["exec", "/bin/sh", "-c", 'eval "$(dd bs=1 count=5 2>/dev/null)"']

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from rush.backends import ssh_config as configuration
-from rush.backends import ssh_known_hosts as known_hosts
-from rush.backends.ssh_config import Target, route, settings_of
-from rush.backends.ssh_known_hosts import Verdict
-from rush.backends.ssh_links import link_to
+from rush.backends.ssh import config as configuration
+from rush.backends.ssh import known_hosts
+from rush.backends.ssh.config import Target, route, settings_of
+from rush.backends.ssh.known_hosts import Verdict
+from rush.backends.ssh.links import link_to
 from rush.errors import BackendError
 from tests.backends.sshd import make_key
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from rush import Rush
-from rush.backends import ssh_tunnel
-from rush.backends.ssh import SSH
+from rush.backends.ssh import tunnel as ssh_tunnel
+from rush.backends.ssh.backend import SSH
 from rush.errors import BackendError, ConfigError, WorkerStartError
 from rush.model import PlacementState
 from tests.backends.sshd import Sshd

@@ -10,11 +10,11 @@ import pytest
 import redis
 
 from rush import RedisConfig
-from rush.backends import ssh_openssh
-from rush.backends.ssh import SSH
-from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import close_links, link_to
-from rush.backends.ssh_tunnel import close_tunnels, through_tunnel
+from rush.backends.ssh import openssh as ssh_openssh
+from rush.backends.ssh.backend import SSH
+from rush.backends.ssh.config import Target
+from rush.backends.ssh.links import close_links, link_to
+from rush.backends.ssh.tunnel import close_tunnels, through_tunnel
 from rush.errors import BackendError
 from rush.model import PlacementState, WorkerCommand
 
@@ -190,8 +190,8 @@ def test_a_host_that_forwards_nothing_is_an_error(start_sshd, ssh_config, redis_
 
 def test_the_tunnel_ends_with_its_process_even_if_that_had_forked(config_of_ssh, redis_config, host, wait_until):
     code = (
-        "import os, sys, time; from rush.backends.ssh_config import Target\n"
-        "from rush.backends.ssh_tunnel import through_tunnel\n"
+        "import os, sys, time; from rush.backends.ssh.config import Target\n"
+        "from rush.backends.ssh.tunnel import through_tunnel\n"
         "secret = through_tunnel(Target('alpha', sys.argv[1], 'openssh'), sys.argv[2].encode(), 20).decode()\n"
         "child = os.fork()\n"
         "if child == 0: os.close(1); time.sleep(300)\n"

@@ -11,10 +11,10 @@ import pytest
 import redis
 
 from rush import RedisConfig
-from rush.backends.ssh import SSH
-from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import _slots, link_to
-from rush.backends.ssh_tunnel import through_tunnel
+from rush.backends.ssh.backend import SSH
+from rush.backends.ssh.config import Target
+from rush.backends.ssh.links import _slots, link_to
+from rush.backends.ssh.tunnel import through_tunnel
 from rush.errors import BackendError
 from rush.model import PlacementState, WorkerCommand
 
@@ -139,7 +139,7 @@ def test_workers_are_told_of_the_tunnel(target, config, host, tmp_path, wait_unt
 
 def test_the_tunnel_ends_with_its_process(target, config):
     code = (
-        "import sys; from rush.backends.ssh_config import Target; from rush.backends.ssh_tunnel import through_tunnel\n"
+        "import sys; from rush.backends.ssh.config import Target; from rush.backends.ssh.tunnel import through_tunnel\n"
         "print(through_tunnel(Target('alpha', sys.argv[1]), sys.argv[2].encode(), 20).decode())"
     )
     argv = [sys.executable, "-c", code, target.config, config.to_secret().decode()]

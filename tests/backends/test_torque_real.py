@@ -9,9 +9,9 @@ import pytest
 import submitit
 from submitit.core import plugins
 
-from rush.backends.pbs import PBS
-from rush.backends.pbs_executor import PBSExecutor
-from rush.backends.pbs_states import Dialect, find_dialect
+from rush.backends.pbs.backend import PBS
+from rush.backends.pbs.executor import PBSExecutor
+from rush.backends.pbs.states import Dialect, find_dialect
 from rush.errors import BackendError
 from rush.model import PlacementState, WorkerCommand
 
@@ -51,7 +51,7 @@ def installed(tmp_path, monkeypatch):
         plugin = folder / "plugin-1.dist-info"
         plugin.mkdir(parents=True)
         (plugin / "METADATA").write_text("Metadata-Version: 2.1\nName: plugin\nVersion: 1\n")
-        module = "rush.backends.pbs_executor"
+        module = "rush.backends.pbs.executor"
         points = f"executor = {module}:PBSExecutor\njob_environment = {module}:PBSJobEnvironment\n"
         (plugin / "entry_points.txt").write_text(f"[submitit]\n{points}")
     monkeypatch.syspath_prepend(folder)

@@ -6,7 +6,7 @@ import pytest
 
 from rush.backends import Local, backend_names
 from rush.backends.options import options_of, read_parameters
-from rush.backends.slurm import Slurm
+from rush.backends.slurm.backend import Slurm
 from rush.errors import MissingDependency
 
 PROFILE = """

@@ -1,10 +1,13 @@
 #!lua flags=allow-oom
--- Wake whoever blocks on these lists.
---   KEYS[1..]  list  pokes
+-- Wake whoever blocks on these lists, unless the network has become another one.
+--   KEYS[1]    hash  meta
+--   KEYS[2..]  list  pokes
+--   ARGV[1]          epoch
 -- Returns nothing.
 -- include ring
-for _, key in ipairs(KEYS) do
-  ring(key)
-  redis.call('EXPIRE', key, 60)
+if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return nil end
+for at = 2, #KEYS do
+  ring(KEYS[at])
+  redis.call('EXPIRE', KEYS[at], 60)
 end
 return nil

@@ -12,9 +12,12 @@ from typing import Any, ClassVar
 from submitit.core.utils import FailedJobError, FailedSubmissionError, JobPaths
 from submitit.slurm.slurm import SlurmExecutor, _make_sbatch_string
 
-from rush.backends import hosts, job_programs, job_scripts, slurm_states
-from rush.backends.job_programs import Rhythm
-from rush.backends.jobs import JobSystem
+from rush.backends import hosts
+from rush.backends.jobs import programs as job_programs
+from rush.backends.jobs import scripts as job_scripts
+from rush.backends.jobs.programs import Rhythm
+from rush.backends.jobs.system import JobSystem
+from rush.backends.slurm import states as slurm_states
 from rush.config import job_leftovers
 from rush.errors import BackendError, LimitReached
 from rush.model import Placement, PlacementState, PlacementStatus

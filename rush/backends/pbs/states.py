@@ -7,8 +7,9 @@ import shutil
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from rush.backends import job_programs, slurm_states
+from rush.backends.jobs import programs as job_programs
 from rush.backends.processes import exit_phrase
+from rush.backends.slurm import states as slurm_states
 from rush.errors import BackendError
 from rush.model import PlacementState, PlacementStatus
 

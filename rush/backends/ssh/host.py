@@ -5,10 +5,10 @@ import shlex
 import time
 from collections.abc import Mapping, Sequence
 
-from rush.backends import ssh_scripts
 from rush.backends.processes import exit_phrase, module_paths
-from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import Answer, Link, LinkLost, link_to
+from rush.backends.ssh import scripts as ssh_scripts
+from rush.backends.ssh.config import Target
+from rush.backends.ssh.links import Answer, Link, LinkLost, link_to
 from rush.errors import BackendError
 from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
 

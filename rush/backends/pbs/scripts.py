@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from rush.backends.job_scripts import seconds_of
-from rush.backends.pbs_states import Dialect
+from rush.backends.jobs.scripts import seconds_of
+from rush.backends.pbs.states import Dialect
 from rush.template import load_template, render
 
 

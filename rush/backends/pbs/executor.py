@@ -14,8 +14,11 @@ from typing import Any, ClassVar
 
 from submitit.core import core, job_environment, utils
 
-from rush.backends import job_programs, job_scripts, pbs_scripts, pbs_states
-from rush.backends.pbs_states import Dialect
+from rush.backends.jobs import programs as job_programs
+from rush.backends.jobs import scripts as job_scripts
+from rush.backends.pbs import scripts as pbs_scripts
+from rush.backends.pbs import states as pbs_states
+from rush.backends.pbs.states import Dialect
 from rush.errors import BackendError, LimitReached
 from rush.model import PlacementState
 

@@ -7,11 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from rush.backends import hosts, job_programs, job_scripts, pbs_scripts, pbs_states, slurm_states
-from rush.backends.job_programs import Rhythm
-from rush.backends.jobs import JobSystem
-from rush.backends.pbs_executor import submit_script
-from rush.backends.pbs_states import Dialect
+from rush.backends import hosts
+from rush.backends.jobs import programs as job_programs
+from rush.backends.jobs import scripts as job_scripts
+from rush.backends.jobs.programs import Rhythm
+from rush.backends.jobs.system import JobSystem
+from rush.backends.pbs import scripts as pbs_scripts
+from rush.backends.pbs import states as pbs_states
+from rush.backends.pbs.executor import submit_script
+from rush.backends.pbs.states import Dialect
+from rush.backends.slurm import states as slurm_states
 from rush.errors import BackendError, ConfigError
 from rush.model import Placement, PlacementState, PlacementStatus
 from rush.spelling import unknown_name

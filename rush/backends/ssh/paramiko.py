@@ -16,11 +16,11 @@ import paramiko
 from paramiko.agent import AgentSSH
 from paramiko.pkey import UnknownKeyType
 
-from rush.backends import ssh_known_hosts as known_hosts
-from rush.backends.ssh_config import HostSettings, Target, route
-from rush.backends.ssh_known_hosts import Verdict
-from rush.backends.ssh_links import BOOT, Answer, Forwarding, LinkLost, Place, link_to
-from rush.backends.ssh_scripts import answers, with_processes
+from rush.backends.ssh import known_hosts
+from rush.backends.ssh.config import HostSettings, Target, route
+from rush.backends.ssh.known_hosts import Verdict
+from rush.backends.ssh.links import BOOT, Answer, Forwarding, LinkLost, Place, link_to
+from rush.backends.ssh.scripts import answers, with_processes
 from rush.errors import BackendError
 
 log = logging.getLogger(__name__)

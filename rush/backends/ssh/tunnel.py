@@ -7,9 +7,9 @@ import threading
 import time
 from dataclasses import replace
 
-from rush.backends import ssh_host
-from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import Forwarding, Link, Place, drop_link, link_to
+from rush.backends.ssh import host as ssh_host
+from rush.backends.ssh.config import Target
+from rush.backends.ssh.links import Forwarding, Link, Place, drop_link, link_to
 from rush.config import RedisConfig
 from rush.errors import BackendError
 

@@ -10,7 +10,7 @@ from typing import Any
 import dask
 from distributed import Status
 
-from rush.backends.job_scripts import seconds_of
+from rush.backends.jobs.scripts import seconds_of
 from rush.config import job_leftovers
 from rush.errors import BackendError, ConfigError, MissingDependency
 from rush.spelling import unknown_name

@@ -14,9 +14,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import dask
 from distributed import Client
 
-from rush.backends import dask_jobs, dask_links, dask_side, processes
+from rush.backends import processes
 from rush.backends.base import Backend
-from rush.backends.dask_jobs import JobCluster
+from rush.backends.dask import jobs as dask_jobs
+from rush.backends.dask import links as dask_links
+from rush.backends.dask import side as dask_side
+from rush.backends.dask.jobs import JobCluster
 from rush.backends.hosts import are_all_here
 from rush.backends.local import Local
 from rush.errors import BackendError

@@ -10,7 +10,7 @@ _MARK = "rush: "
 
 def read(name: str, values: Mapping[str, str] | None = None) -> str:
     """Give a script with its holes filled."""
-    return render((files("rush.backends.remote") / f"{name}.sh").read_text(), values or {})
+    return render((files("rush.backends.ssh.remote") / f"{name}.sh").read_text(), values or {})
 
 
 def with_processes(name: str, values: Mapping[str, str] | None = None) -> bytes:

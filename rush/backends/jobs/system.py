@@ -13,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rush.backends import hosts, job_programs, job_scripts
+from rush.backends import hosts
 from rush.backends.base import Backend
+from rush.backends.jobs import programs as job_programs
+from rush.backends.jobs import scripts as job_scripts
 from rush.backends.processes import tail_of
 from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from rush.backends.registry import load_backend
-from rush.backends.ssh_config import Target
+from rush.backends.ssh.config import Target
 from rush.errors import BackendError
 
 BOOT = "exec /bin/sh -c 'eval \"$(dd bs=1 count={} 2>/dev/null)\"'"
@@ -102,7 +102,7 @@ def link_to(target: Target, patience: float, purpose: str = "") -> Link:
             if slot.link is not None:
                 slot.link.close()
                 slot.link = None
-            module: Any = load_backend(lambda: import_module(f"rush.backends.ssh_{target.client}"), "ssh")
+            module: Any = load_backend(lambda: import_module(f"rush.backends.ssh.{target.client}"), "ssh")
             link: Link = module.connect(target, patience)
             slot.link = link
         return slot.link

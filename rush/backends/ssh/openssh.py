@@ -11,9 +11,9 @@ import time
 from collections.abc import Sequence
 from typing import IO
 
-from rush.backends.ssh_config import Target
-from rush.backends.ssh_links import BOOT, Answer, Forwarding, LinkLost, Place
-from rush.backends.ssh_scripts import answers, with_processes
+from rush.backends.ssh.config import Target
+from rush.backends.ssh.links import BOOT, Answer, Forwarding, LinkLost, Place
+from rush.backends.ssh.scripts import answers, with_processes
 from rush.config import child_environment
 from rush.errors import BackendError
 

@@ -7,11 +7,13 @@ from concurrent.futures import ThreadPoolExecutor
 from importlib import import_module
 from typing import ClassVar, TypeVar
 
-from rush.backends import job_scripts, ssh_host, ssh_tunnel
 from rush.backends.base import Backend
 from rush.backends.hosts import are_all_here
+from rush.backends.jobs import scripts as job_scripts
 from rush.backends.registry import load_backend
-from rush.backends.ssh_config import Target, route, split_port
+from rush.backends.ssh import host as ssh_host
+from rush.backends.ssh import tunnel as ssh_tunnel
+from rush.backends.ssh.config import Target, route, split_port
 from rush.errors import BackendError
 from rush.model import Placement, PlacementState, PlacementStatus, WorkerCommand
 from rush.spelling import unknown_name
@@ -85,7 +87,7 @@ class SSH(Backend):
         self._seen: dict[str, tuple[float, PlacementStatus]] = {}
         self._away: dict[Target, tuple[float, float, str]] = {}
         if hosts:
-            load_backend(lambda: import_module(f"rush.backends.ssh_{client}"), self.name)
+            load_backend(lambda: import_module(f"rush.backends.ssh.{client}"), self.name)
 
     def shares(self, n_workers: int) -> Sequence[int]:
         """Share workers out evenly among the hosts that have room."""

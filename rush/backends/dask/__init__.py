@@ -1,0 +1,1 @@
+"""Workers beside the workers of a Dask cluster."""

@@ -1,0 +1,1 @@
+"""What the backends of job systems have in common."""

@@ -1,0 +1,1 @@
+"""Workers as jobs of OpenPBS, PBS Pro and Torque."""

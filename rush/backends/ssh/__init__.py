@@ -1,0 +1,1 @@
+"""Workers on hosts over SSH."""
