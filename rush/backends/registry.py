@@ -4,7 +4,6 @@ import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import entry_points
-from importlib.util import find_spec
 from typing import Any
 
 from rush.backends.base import Backend
@@ -15,7 +14,13 @@ from rush.spelling import unknown_name
 
 GROUP = "rush.backends"
 _EXTRAS = ("slurm", "pbs", "ssh", "dask")
-_OWN = {"local": "Local", "slurm": "Slurm", "pbs": "PBS", "ssh": "SSH", "dask": "Dask"}
+_OWN = {
+    "local": "rush.backends.local:Local",
+    "slurm": "rush.backends.slurm.backend:Slurm",
+    "pbs": "rush.backends.pbs.backend:PBS",
+    "ssh": "rush.backends.ssh.backend:SSH",
+    "dask": "rush.backends.dask.backend:Dask",
+}
 """rush's own backends, which are also found where it runs from its source folder and has no entry points."""
 _registered: dict[str, type[Backend]] = {}
 
@@ -35,8 +40,7 @@ def register_backend(name: str, backend: type[Backend]) -> None:
 
 def backend_names() -> list[str]:
     """Give the names of all backends that are known here."""
-    own = (name for name in _OWN if _is_there(name))
-    return sorted({*_registered, *own, *(point.name for point in entry_points(group=GROUP))})
+    return sorted({*_registered, *_OWN, *(point.name for point in entry_points(group=GROUP))})
 
 
 def find_backend(backend: "str | Backend", profiles: Mapping[str, Mapping[str, Any]] | None = None) -> Backend:
@@ -72,9 +76,8 @@ def backend_class(name: str, profiles: "list[str] | tuple[str, ...]" = ()) -> ty
     """Give the class of a backend by its name."""
     if name in _registered:
         return _registered[name]
-    if name in _OWN and _is_there(name):
-        own: type[Backend] = load_backend(lambda: getattr(import_module(f"rush.backends.{name}"), _OWN[name]), name)
-        return own
+    if name in _OWN:
+        return own_backend(name)
     for point in entry_points(group=GROUP, name=name):
         found = load_backend(point.load, name)
         if not (isinstance(found, type) and issubclass(found, Backend)):
@@ -83,8 +86,11 @@ def backend_class(name: str, profiles: "list[str] | tuple[str, ...]" = ()) -> ty
     raise BackendNotFound(unknown_name("backend", name, [*backend_names(), *profiles]))
 
 
-def _is_there(name: str) -> bool:
-    return find_spec(f"rush.backends.{name}") is not None
+def own_backend(name: str) -> type[Backend]:
+    """Give the class of one of rush's own backends."""
+    module, _, kind = _OWN[name].partition(":")
+    found: type[Backend] = load_backend(lambda: getattr(import_module(module), kind), name)
+    return found
 
 
 def load_backend(load: Callable[[], Any], name: str) -> Any:
