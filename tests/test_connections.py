@@ -268,7 +268,7 @@ def test_a_task_that_one_thread_is_about_to_get_is_not_given_to_another(config, 
     net = Rush(network_id, config)
     first, second = net.push_tasks([{"x": 1}, {"x": 2}])
     worker = rush.RushWorker(network_id, config, "w1")
-    reply = worker._session.attempt("pop", ("0",))
+    reply = worker._session.perform("pop", ("0",))
     worker._session._channel.close()
     worker._session.resume()
     assert reply[0].decode() == first

@@ -62,6 +62,8 @@ def companions(items: list[T], length: int, name: str, to: str) -> list[T]:
 
 def seconds(value: float | None, name: str = "timeout") -> float | None:
     """Give a timeout in seconds; None and infinity stand for no limit."""
+    if type(value) is float and 0 <= value < math.inf:
+        return value
     if value is None or value == math.inf:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)):

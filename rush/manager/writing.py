@@ -139,10 +139,11 @@ class TaskWriter(Network):
         """
         limit = arguments.seconds(timeout)
         wanted = ("xs",) if fields == ("xs",) else arguments.choices(fields, "fields", "field", POP_FIELDS)
-        deadline = deadline_after(limit)
+        deadline = None
         while True:
             popped = self._tasks.pop()
             if popped is None and limit != 0:
+                deadline = deadline or deadline_after(limit)
                 popped = self._wait_and_pop(deadline)
             task = None if popped is None else self._task_of(popped, wanted)
             if popped is None or task is not None:
@@ -338,13 +339,9 @@ class TaskWriter(Network):
             return None
         xs, xs_extra = fields
         self._began(popped.key, popped.timeout)
-        return Task(
-            key=TaskKey(popped.key, popped.attempt),
-            xs=xs if "xs" in wanted else None,
-            xs_extra=xs_extra if "xs_extra" in wanted else None,
-            tries=popped.tries,
-            timeout=popped.timeout,
-        )
+        key = TaskKey(popped.key, popped.attempt)
+        asked = xs if "xs" in wanted else None, xs_extra if "xs_extra" in wanted else None
+        return Task(key, *asked, popped.tries, popped.timeout)
 
     def _fields_of(self, popped: Popped) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
         """Read inputs and extras of a task that was taken; None, and the task fails, if they cannot be read.

@@ -111,30 +111,31 @@ class Session:
         """Close the connection. The session itself stays open on the server."""
         self._channel.close()
 
-    def perform(self, name: str, args: tuple[Any, ...], recover: Callable[..., Reply], *about: Any) -> Reply:
+    def perform(
+        self, name: str, args: tuple[Any, ...], recover: Callable[..., Reply] | None = None, *about: Any
+    ) -> Reply:
         """Run a writing script once, whatever happens to the connection, and give its reply.
 
-        After a fault ``recover(*about)`` finds out what was done, does the rest, and makes up the reply.
+        After a fault ``recover(*about)`` finds out what was done, does the rest, and makes up the reply. Without it the
+        fault is raised: whether the script ran is unknown.
         """
         try:
-            return self.attempt(name, args)
+            with self.lock:
+                channel = self._channel
+                request = self._requests.get(name)
+                if request is None or self._flight is not None or channel.socket is None:
+                    request = self._request(name)
+                try:
+                    reply = channel.run_request(request, args)
+                except Refused as refusal:
+                    raise self._reason(refusal) from refusal
+                if name in _TAKING:
+                    self._hold(name, reply)
+                return reply
         except (Broken, Full):
+            if recover is None:
+                raise
             return self._make_up(recover, about)
-
-    def attempt(self, name: str, args: tuple[Any, ...]) -> Reply:
-        """Run a writing script, and raise Broken when it is unknown whether it ran."""
-        with self.lock:
-            channel = self._channel
-            request = self._requests.get(name)
-            if request is None or self._flight is not None or channel.socket is None:
-                request = self._request(name)
-            try:
-                reply = channel.run_request(request, args)
-            except Refused as refusal:
-                raise self._reason(refusal) from refusal
-            if name in _TAKING:
-                self._hold(name, reply)
-            return reply
 
     def post(self, name: str, args: tuple[Any, ...]) -> Flight:
         """Send a writing script without waiting for its reply; `collect` reads it."""
@@ -239,7 +240,7 @@ class Session:
             reply = self._channel.read()
         except Refused as refusal:
             if refusal.word == "NOSCRIPT":
-                return self.attempt(flight.name, flight.args)
+                return self.perform(flight.name, flight.args)
             raise self._reason(refusal) from refusal
         if flight.name in _TAKING:
             self._hold(flight.name, reply)

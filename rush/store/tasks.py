@@ -185,12 +185,13 @@ class Tasks:
         there = self.where(keys)
         missing = [pair for pair in zip(keys, bodies, strict=True) if there[pair[0]][0] is None]
         if missing:
-            self.session.attempt(name, (*head, *chain.from_iterable(missing)))
+            self.session.perform(name, (*head, *chain.from_iterable(missing)))
 
     def _move(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
         session = self.session
         if len(keys) == 1:
-            moved: list[int] = session.perform(name, self._words(keys, tails), self._move_again, name, keys, tails)
+            words = (self._any, *_result(keys[0], tails[0]))
+            moved: list[int] = session.perform(name, words, self._move_again, name, keys, tails)
         else:
             moved = []
             for some, values in _parts(keys, tails):
@@ -202,14 +203,12 @@ class Tasks:
         done = self._handed_in(keys, tails)
         rest = [(key, tail) for key, tail in zip(keys, tails, strict=True) if not done[key]]
         if rest:
-            flags = self.session.attempt(name, self._words(*zip(*rest, strict=True)))
+            flags = self.session.perform(name, self._words(*zip(*rest, strict=True)))
             done.update((key, flag) for (key, _), flag in zip(rest, flags, strict=True))
         return [done[key] for key in keys]
 
     def _words(self, keys: Sequence[str], tails: Sequence[bytes]) -> tuple[Any, ...]:
         """Give the arguments by which results are handed in."""
-        if len(keys) == 1:
-            return (self._any, *_result(keys[0], tails[0]))
         return (self._any, *chain.from_iterable(map(_result, keys, tails)))
 
     def _handed_in(self, keys: Sequence[str], tails: Sequence[bytes]) -> dict[str, int]:
@@ -229,7 +228,7 @@ class Tasks:
                 words += (key.encode(), _worker_of(stored[key][1]))
         rest = [key for key in wanted if stored[key][0] in {TaskState.QUEUED, TaskState.RUNNING}]
         if rest:
-            words += self.session.attempt("cancel", (condition, *rest))
+            words += self.session.perform("cancel", (condition, *rest))
         return words
 
     def _empty(self, named: dict[str, bytes]) -> list[str]:
@@ -239,7 +238,7 @@ class Tasks:
     def _empty_again(self, named: dict[str, bytes], words: tuple[str | bytes, ...]) -> Reply:
         stored = self.where(list(named), stored=True)
         done = [k.encode() for k in named if stored[k][0] == TaskState.FAILED and _ends(stored[k][1], named[k])]
-        return done + self.session.attempt("empty_queue", words)
+        return done + self.session.perform("empty_queue", words)
 
     def _read_fused(self, outcome: Outcome | None, reply: Reply) -> tuple[bool, Popped | None]:
         if outcome is not None:
@@ -248,10 +247,10 @@ class Tasks:
 
     def _finish_and_pop_again(self, outcome: Outcome | None, behind: str) -> Reply:
         moved = 0 if outcome is None else self._move_again("finish", [outcome.key], [outcome.tail])[0]
-        return moved, self._take_orphan() or self.session.attempt("finish_pop", _fused(None, behind))[1]
+        return moved, self._take_orphan() or self.session.perform("finish_pop", _fused(None, behind))[1]
 
     def _pop_again(self) -> Reply:
-        return self._take_orphan() or self.session.attempt("pop", _NOT_WOKEN)
+        return self._take_orphan() or self.session.perform("pop", _NOT_WOKEN)
 
     def _popped(self, reply: Reply) -> Popped | None:
         if not reply:

@@ -54,10 +54,10 @@ end
 local requeued, lost = 0, 0
 local running = held(KEYS[9], worker)
 for key, value in pairs(running) do
-  local _, task, behind = split(value)
+  local _, task, at = split(value)
   local used, stops = read_tries(task)
   local try = used + 1
-  local prefetched = running[behind] ~= nil
+  local prefetched = running[string.sub(value, at, #value - #task)] ~= nil
   local pays = ARGV[4] == '1' and (ARGV[5] == '' or ARGV[5] == key) and not prefetched
   if pays then used = used + 1 else stops = math.min(stops + 1, 65535) end
   local readable, _, seq = pcall(cmsgpack.unpack_one, task, 15)

@@ -4,11 +4,11 @@ local function run_by(session, behind)
   return string.char(#session) .. session .. string.char(#behind) .. behind
 end
 
--- Take a running task apart: its session, the stored task, and `behind`.
+-- Take a running task apart: its session, the stored task, and where `behind` begins.
 local function split(value)
   local size = string.byte(value) or 0
   local more = string.byte(value, size + 2) or 0
-  return string.sub(value, 2, size + 1), string.sub(value, size + more + 3), string.sub(value, size + 3, size + more + 2)
+  return string.sub(value, 2, size + 1), string.sub(value, size + more + 3), size + 3
 end
 
 -- Read the tries used, and the known stops suffered.
