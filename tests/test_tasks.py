@@ -281,6 +281,13 @@ def test_a_stop_order_ends_the_iterator_and_the_last_result_is_handed_in(net, wo
     assert net.n_queued_tasks == 10_000 - net.n_finished_tasks
 
 
+def test_only_workers_that_make_their_own_tasks_are_work_for_whoever_joins(net, worker):
+    net.finish_tasks(net.push_running_tasks([{"x": 1}]), [{"y": 1}])
+    assert not net._store.has_work()
+    worker.finish_tasks(worker.push_running_tasks([{"x": 1}]), [{"y": 1}])
+    assert net._store.has_work()
+
+
 def test_a_result_that_is_no_dict_is_refused_and_another_may_follow(net, worker):
     net.push_tasks([{"x": 1}])
     for task in worker.tasks(timeout=0):

@@ -88,7 +88,7 @@ class Session:
         self.registration = registration
         self.id = registration.info.worker_id if registration else new_session_id()
         self.is_manager = registration is None
-        self.noted_own_tasks = False
+        self.noted_own_tasks = self.is_manager
         self.held: set[str] = set()
         self.orphans: deque[str] = deque()
         self.lock = threading.RLock()
