@@ -2,6 +2,7 @@
 
 import argparse
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,9 @@ from benchmarks.bench import Bench, take_precedence
 from benchmarks.figures import Figure
 from benchmarks.rows import QUICK, ROWS
 
-TRIES = 3
+TRIES = 5
+PAUSE = 10.0
+"""Seconds before the second try of a row, and as many more before each further one: noise lasts, and passes."""
 
 
 def main() -> int:
@@ -42,7 +45,8 @@ def main() -> int:
 def _row(bench: Bench, name: str, limit: float | None) -> tuple[list[Figure], list[str]]:
     """Measure a row, again where it is further off than `limit`; give its last figures, and what stayed off."""
     off: set[str] | None = None
-    for _ in range(TRIES if limit else 1):
+    for tried in range(TRIES if limit else 1):
+        time.sleep(tried * PAUSE)
         figures = list(_printed(bench, name))
         again = {figure.what for figure in figures if limit and figure.slack is not None and figure.slack > limit}
         off = again if off is None else off & again
