@@ -13,8 +13,6 @@ from benchmarks.figures import Figure
 from benchmarks.rows import QUICK, ROWS
 
 TRIES = 5
-PAUSE = 10.0
-"""Seconds before the second try of a row, and as many more before each further one: noise lasts, and passes."""
 
 
 def main() -> int:
@@ -28,7 +26,7 @@ def main() -> int:
     rows = options.rows or (QUICK if options.quick else list(ROWS))
     try:
         for name in rows:
-            measured, slipped = _row(bench, name, options.check)
+            measured, slipped = _row(bench, name, options.check, options.pause)
             figures += measured
             failed += slipped
     finally:
@@ -42,11 +40,11 @@ def main() -> int:
     return 1 if failed else 0
 
 
-def _row(bench: Bench, name: str, limit: float | None) -> tuple[list[Figure], list[str]]:
+def _row(bench: Bench, name: str, limit: float | None, pause: float) -> tuple[list[Figure], list[str]]:
     """Measure a row, again where it is further off than `limit`; give its last figures, and what stayed off."""
     off: set[str] | None = None
     for tried in range(TRIES if limit else 1):
-        time.sleep(tried * PAUSE)
+        time.sleep(tried * pause)  # noise lasts, and passes
         figures = list(_printed(bench, name))
         again = {figure.what for figure in figures if limit and figure.slack is not None and figure.slack > limit}
         off = again if off is None else off & again
@@ -68,6 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="how often each is measured (5, quick 3)")
     parser.add_argument("--quick", action="store_true", help="fewer rows, smaller sizes, best repeats")
     parser.add_argument("--check", type=float, metavar="FACTOR", help="fail where a figure is further off its goal")
+    parser.add_argument("--pause", type=float, default=10.0, metavar="SECONDS", help="growing pauses between such tries")
     parser.add_argument("--realtime", action="store_true", help="run before all that has normal priority, if allowed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, beside those of other rows")
     return parser.parse_args()

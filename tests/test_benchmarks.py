@@ -47,10 +47,10 @@ def test_a_row_that_slips_once_is_measured_again_and_one_that_stays_slow_fails(f
 
     monkeypatch.setitem(main.ROWS, "row", row)
     bench = main.Bench(1)
-    assert main._row(bench, "row", 1.5)[1] == ["always"]
+    assert main._row(bench, "row", 1.5, 0)[1] == ["always"]
     assert len(tries) == main.TRIES
     tries.clear()
-    assert main._row(bench, "row", 1.6)[1] == []
+    assert main._row(bench, "row", 1.6, 0)[1] == []
     assert len(tries) == 2
 
 
