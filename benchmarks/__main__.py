@@ -66,7 +66,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, help="how often each is measured (5, quick 3)")
     parser.add_argument("--quick", action="store_true", help="fewer rows, smaller sizes, best repeats")
     parser.add_argument("--check", type=float, metavar="FACTOR", help="fail where a figure is further off its goal")
-    parser.add_argument("--pause", type=float, default=10.0, metavar="SECONDS", help="growing pauses between such tries")
+    parser.add_argument("--pause", type=float, default=10.0, metavar="SECONDS", help="growing pauses between these")
     parser.add_argument("--realtime", action="store_true", help="run before all that has normal priority, if allowed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there, beside those of other rows")
     return parser.parse_args()
