@@ -36,7 +36,7 @@ def fence(request, monkeypatch):
 
         def unfenced(name):
             script = honest(name)
-            text = script.text.replace(b"if fenced(", b"if false and fenced(")
+            text = script.text.replace(b"if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2]", b"if false")
             return scripts.Script(name, text, scripts.hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())
 
         monkeypatch.setattr("rush.store.session.script", unfenced)

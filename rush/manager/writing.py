@@ -9,7 +9,7 @@ from rush.codec import Untrusted
 from rush.errors import CodecError
 from rush.manager import arguments
 from rush.manager.network import Network
-from rush.model import Task, TaskKey, TaskState
+from rush.model import Task, TaskState
 from rush.store.events import deadline_after, remaining, wait_for_bell
 from rush.store.taskkeys import new_task_key
 from rush.store.tasks import NIL, Popped, body
@@ -339,9 +339,8 @@ class TaskWriter(Network):
             return None
         xs, xs_extra = fields
         self._began(popped.key, popped.timeout)
-        key = TaskKey(popped.key, popped.attempt)
-        asked = xs if "xs" in wanted else None, xs_extra if "xs_extra" in wanted else None
-        return Task(key, *asked, popped.tries, popped.timeout)
+        inputs, extras = xs if "xs" in wanted else None, xs_extra if "xs_extra" in wanted else None
+        return Task(popped.key, inputs, extras, popped.tries, popped.timeout)
 
     def _fields_of(self, popped: Popped) -> tuple[dict[str, Any], dict[str, Any] | None] | None:
         """Read inputs and extras of a task that was taken; None, and the task fails, if they cannot be read.
@@ -357,11 +356,11 @@ class TaskWriter(Network):
         except CodecError as error:
             log.warning("task %s cannot be read and fails: %s", popped.key, error)
             condition = self._codec.encode_condition(error)
-            self._tasks.fail([TaskKey(popped.key, popped.attempt)], [condition])
+            self._tasks.fail([popped.key], [condition])
             return None
         return xs, xs_extra
 
-    def _settle(self, call: str, names: list[str], flags: list[int]) -> list[str]:
+    def _settle(self, call: str, names: list[str], flags: bytes) -> list[str]:
         self._over(names)
         if 0 not in flags:
             return names

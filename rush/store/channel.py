@@ -4,6 +4,7 @@ redis-py opens the connection; requests and replies then go straight over its so
 """
 
 import contextlib
+import functools
 import itertools
 import logging
 import os
@@ -14,7 +15,7 @@ import struct
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 import hiredis
@@ -28,6 +29,8 @@ from rush.store.unwelcome import TurnedAway, turned_away
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+Read = Callable[[bytearray], int]
+"""Reads from a socket into a buffer, what is there or comes before the socket's timeout, and gives its size."""
 
 _MORE: Any = object()
 _BUFFER = 65_536
@@ -97,32 +100,34 @@ def _forget_after_fork() -> None:
 os.register_at_fork(after_in_child=_forget_after_fork)
 
 
-class Patience:
-    """Reads replies, looking for them for some microseconds before going to sleep where that is the faster way.
+def patient(opened: socket.socket) -> Iterator[Read]:
+    """Give the function for each read, which looks for a reply for some microseconds before it goes to sleep, or not.
 
     A server on another core answers sooner than a sleeping process wakes up; one that is further away, or waits for
     this very core, does not. Which it is shows in a trial of both ways, repeated every so many replies.
     """
 
-    def __init__(self) -> None:
-        self._looking = False
-        self._left = 0
-        self._times: list[float] = []
+    def ways() -> Iterator[Iterable[Read]]:
+        wait, look = opened.recv_into, functools.partial(_look, opened)
+        while True:
+            sleeping: list[float] = []
+            looking: list[float] = []
+            yield itertools.repeat(_timed(wait, sleeping), _TRIAL)
+            yield itertools.repeat(_timed(look, looking), _TRIAL)
+            worth_it = sorted(looking)[_TRIAL // 2] < _BETTER * sorted(sleeping)[_TRIAL // 2]
+            yield itertools.repeat(look if worth_it else wait, _TERM)
 
-    def read(self, opened: socket.socket, buffer: bytearray) -> int:
-        """Read what is there, or comes before the socket's timeout; give its size."""
-        if self._left:
-            self._left -= 1
-            return _look(opened, buffer) if self._looking else opened.recv_into(buffer)
-        look = len(self._times) >= _TRIAL
+    return itertools.chain.from_iterable(ways())
+
+
+def _timed(read: Read, times: list[float]) -> Read:
+    def timed(buffer: bytearray) -> int:
         began = time.perf_counter()
-        size = _look(opened, buffer) if look else _wait(opened, buffer)
-        self._times.append(time.perf_counter() - began)
-        if len(self._times) == 2 * _TRIAL:
-            sleeping, looking = sorted(self._times[:_TRIAL]), sorted(self._times[_TRIAL:])
-            self._looking = looking[_TRIAL // 2] < _BETTER * sleeping[_TRIAL // 2]
-            self._left, self._times = _TERM, []
+        size = read(buffer)
+        times.append(time.perf_counter() - began)
         return size
+
+    return timed
 
 
 def _look(opened: socket.socket, buffer: bytearray) -> int:
@@ -133,10 +138,6 @@ def _look(opened: socket.socket, buffer: bytearray) -> int:
         except BlockingIOError:
             os.sched_yield()
     return receive(buffer)
-
-
-def _wait(opened: socket.socket, buffer: bytearray) -> int:
-    return opened.recv_into(buffer)
 
 
 class Channel:
@@ -190,7 +191,7 @@ class Channel:
         if self.socket is None:
             raise Broken("not connected")
         try:
-            reply = self._receive(self._read) if timeout is None else self._receive_within(timeout)
+            reply = self._receive() if timeout is None else self._receive_within(timeout)
         except BaseException as error:
             raise self._fault(error) from error
         if type(reply) is Refused:
@@ -212,7 +213,7 @@ class Channel:
             if self.socket is None:
                 self._open()
             self.socket.sendall(request.packed(args))
-            reply = self._receive(self._read)
+            reply = self._receive()
         except BaseException as error:
             raise self._fault(error) from error
         if type(reply) is not Refused:
@@ -228,13 +229,14 @@ class Channel:
         opened.settimeout(None)
         _limit(opened, socket.SO_SNDTIMEO, self._config.socket_timeout)
         _limit(opened, socket.SO_RCVTIMEO, self._config.socket_timeout)
-        self._read = _wait if self._config.tls else Patience().read  # a TLS socket cannot be looked at
+        # A TLS socket cannot be looked at.
+        self._reads = itertools.repeat(opened.recv_into) if self._config.tls else patient(opened)
         self.socket = opened
 
-    def _receive(self, read: Callable[[Any, bytearray], int]) -> Reply:
+    def _receive(self) -> Reply:
         reader, buffer = self._reader, self._buffer
         while True:
-            if not (size := read(self.socket, buffer)):
+            if not (size := next(self._reads)(buffer)):
                 raise ConnectionResetError("connection closed by the server")
             reader.feed(buffer, 0, size)
             reply = reader.gets()
@@ -242,9 +244,11 @@ class Channel:
                 return reply
 
     def _receive_within(self, timeout: float) -> Reply:
+        reads, self._reads = self._reads, itertools.repeat(self.socket.recv_into)
         _limit(self.socket, socket.SO_RCVTIMEO, timeout)
-        reply = self._receive(_wait)
+        reply = self._receive()
         _limit(self.socket, socket.SO_RCVTIMEO, self._config.socket_timeout)
+        self._reads = reads
         return reply
 
     def _reading_of(self, refusal: Refused) -> Exception:

@@ -57,15 +57,16 @@ _TAKING = frozenset(("pop", "finish_pop"))
 def _script_keys(keys: Keys) -> dict[str, tuple[bytes, ...]]:
     """Say which keys each script of a session works on, in the order that its head lists them."""
     listeners = (keys.ears, keys.events)
+    making = (keys.sessions, keys.meta)
     moving = (keys.sessions, keys.running, keys.cancels)
     return {
-        "push": (keys.meta, keys.sessions, keys.queued, keys.queue, keys.bell),
-        "push_running": (keys.meta, keys.sessions, keys.running),
-        "push_finished": (keys.meta, keys.sessions, keys.log, keys.index, *listeners),
-        "push_failed": (keys.meta, keys.sessions, keys.failed, *listeners),
+        "push": (*making, keys.queued, keys.queue, keys.bell),
+        "push_running": (*making, keys.running),
+        "push_finished": (*making, keys.log, *listeners),
+        "push_failed": (*making, keys.failed, *listeners),
         "pop": (keys.sessions, keys.queue, keys.queued, keys.running, keys.bell),
-        "finish": (*moving, keys.log, keys.index, *listeners),
-        "finish_pop": (*moving, keys.log, keys.index, *listeners, keys.queued, keys.queue),
+        "finish": (*moving, keys.log, *listeners),
+        "finish_pop": (*moving, keys.log, *listeners, keys.queued, keys.queue),
         "fail": (*moving, keys.failed, *listeners),
         "empty_queue": (keys.sessions, keys.queued, keys.queue, keys.failed, *listeners),
         "cancel": (*moving, keys.failed, *listeners, keys.queued, keys.queue),
@@ -130,7 +131,7 @@ class Session:
                 except Refused as refusal:
                     raise self._reason(refusal) from refusal
                 if name in _TAKING:
-                    self._hold(name, reply)
+                    self._hold(reply)
                 return reply
         except (Broken, Full):
             if recover is None:
@@ -243,14 +244,13 @@ class Session:
                 return self.perform(flight.name, flight.args)
             raise self._reason(refusal) from refusal
         if flight.name in _TAKING:
-            self._hold(flight.name, reply)
+            self._hold(reply)
         return reply
 
-    def _hold(self, name: str, reply: Reply) -> None:
+    def _hold(self, reply: bytes) -> None:
         """Note the task that was taken, before another thread that resumes takes it for one that nobody received."""
-        taken = reply if name == "pop" else reply[1]
-        if taken and taken[0]:
-            self.held.add(taken[0].decode())
+        if key := reply[2:18]:
+            self.held.add(key.decode())
 
     def _reason(self, refusal: Refused) -> Exception:
         if refusal.word == "FENCED":

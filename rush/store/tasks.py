@@ -19,7 +19,9 @@ NIL = b"\xc0"
 
 log = logging.getLogger("rush")
 _HEAD = struct.Struct(">BHdHH")
-_BORN_RUNNING = _HEAD.pack(1, 1, 0.0, 0, 0)
+_ROW = b"\x94"
+_TAKEN = struct.Struct(">BB16sBHdHH")
+_BORN_RUNNING = _HEAD.pack(1, 1, 0.0, 0, 0) + _ROW
 _WOKEN = ("1",)
 _NOT_WOKEN = ("0",)
 _STATES = {b"q": TaskState.QUEUED, b"r": TaskState.RUNNING, b"f": TaskState.FINISHED, b"x": TaskState.FAILED}
@@ -29,10 +31,9 @@ _pack = msgspec.msgpack.Encoder().encode
 class Popped(msgspec.Struct, frozen=True, gc=False):
     """A task that was taken: `row` is its packed row (seq, key, xs, xs_extra)."""
 
-    key: str
+    key: TaskKey
     row: bytes
     tries: int
-    attempt: int
     timeout: float | None
 
 
@@ -62,13 +63,13 @@ class Tasks:
 
     def push(self, keys: Sequence[str], bodies: Sequence[bytes], max_tries: int, timeout: float | None) -> None:
         """Queue tasks; each body is packed as `body` does it."""
-        self._create("push", keys, bodies, _HEAD.pack(0, max_tries, timeout or 0.0, 0, 0))
+        self._create("push", keys, bodies, _HEAD.pack(0, max_tries, timeout or 0.0, 0, 0) + _ROW)
 
     def push_running(self, keys: Sequence[str], bodies: Sequence[bytes], timeout: float | None) -> None:
         """Create tasks that this session runs."""
         session = self.session
         session.held.update(keys)
-        head = _BORN_RUNNING if timeout is None else _HEAD.pack(1, 1, timeout, 0, 0)
+        head = _BORN_RUNNING if timeout is None else _HEAD.pack(1, 1, timeout, 0, 0) + _ROW
         if session.noted_own_tasks:
             self._create("push_running", keys, bodies, b"0", head)
         else:
@@ -91,16 +92,17 @@ class Tasks:
 
     def pop(self, *, woken: bool = False) -> Popped | None:
         """Take the oldest queued task, without waiting."""
-        if self.session.orphans and (orphan := self._take_orphan()):
-            return self._popped(orphan)
-        return self._popped(self.session.perform("pop", _WOKEN if woken else _NOT_WOKEN, self._pop_again))
+        session = self.session
+        if session.orphans and (orphan := self._take_orphan()):
+            return _popped(orphan)
+        return _popped(session.perform("pop", _WOKEN if woken else _NOT_WOKEN, self._pop_again))
 
-    def finish(self, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
-        """Append running tasks to the log, each with packed ys and ys_extra; say of each whether it moved, 1 or 0."""
+    def finish(self, keys: Sequence[str], tails: Sequence[bytes]) -> bytes:
+        """Append running tasks to the log, each with its tail; give a byte for each: 1 if it moved, else 0."""
         return self._move("finish", keys, tails)
 
-    def fail(self, keys: Sequence[str], conditions: Sequence[bytes]) -> list[int]:
-        """Fail running tasks; say of each whether it moved, 1 or 0."""
+    def fail(self, keys: Sequence[str], conditions: Sequence[bytes]) -> bytes:
+        """Fail running tasks; give a byte for each: 1 if it moved, else 0."""
         return self._move("fail", keys, conditions)
 
     def finish_pop(self, outcome: Outcome | None) -> tuple[bool, Popped | None]:
@@ -139,13 +141,13 @@ class Tasks:
         """Say which state each task is in (None: no such task), and give what is stored."""
         found: dict[str, tuple[TaskState | None, Reply]] = {}
         k = self.store.keys
+        places = (5, k.queued, k.running, k.failed, k.log, k.index)
         for first in range(0, len(keys), MOST_TASKS_A_STEP):
-            part = keys[first : first + MOST_TASKS_A_STEP]
-            reply = self.store.readers.run(
-                script("where"), 5, k.queued, k.running, k.index, k.log, k.failed, "1" if stored else "0", *part
-            )
-            for key, (state, value) in zip(part, reply, strict=True):
-                found[key] = (_STATES.get(state), value)
+            asked = keys[first : first + MOST_TASKS_A_STEP]
+            while asked:
+                left, there = self.store.readers.run(script("where"), *places, "1" if stored else "0", *asked)
+                found.update((key, (_STATES.get(s), value)) for key, (s, value) in zip(asked, there, strict=True))
+                asked = [key for key in asked if found[key][0] is None] if left > 0 else []
         return found
 
     def snapshot(self, states: frozenset[TaskState]) -> Snapshot:
@@ -187,25 +189,25 @@ class Tasks:
         if missing:
             self.session.perform(name, (*head, *chain.from_iterable(missing)))
 
-    def _move(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
+    def _move(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> bytes:
         session = self.session
         if len(keys) == 1:
             words = (self._any, *_result(keys[0], tails[0]))
-            moved: list[int] = session.perform(name, words, self._move_again, name, keys, tails)
+            moved: bytes = session.perform(name, words, self._move_again, name, keys, tails)
         else:
-            moved = []
+            moved = b""
             for some, values in _parts(keys, tails):
                 moved += session.perform(name, self._words(some, values), self._move_again, name, some, values)
         session.held.difference_update(keys)
         return moved
 
-    def _move_again(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> list[int]:
+    def _move_again(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> bytes:
         done = self._handed_in(keys, tails)
         rest = [(key, tail) for key, tail in zip(keys, tails, strict=True) if not done[key]]
         if rest:
             flags = self.session.perform(name, self._words(*zip(*rest, strict=True)))
             done.update((key, flag) for (key, _), flag in zip(rest, flags, strict=True))
-        return [done[key] for key in keys]
+        return bytes(done[key] for key in keys)
 
     def _words(self, keys: Sequence[str], tails: Sequence[bytes]) -> tuple[Any, ...]:
         """Give the arguments by which results are handed in."""
@@ -243,34 +245,24 @@ class Tasks:
     def _read_fused(self, outcome: Outcome | None, reply: Reply) -> tuple[bool, Popped | None]:
         if outcome is not None:
             self.session.held.discard(outcome.key)
-        return reply[0] == 1, self._popped(reply[1])
+        return reply[0] == 1, _popped(reply)
 
-    def _finish_and_pop_again(self, outcome: Outcome | None, behind: str) -> Reply:
-        moved = 0 if outcome is None else self._move_again("finish", [outcome.key], [outcome.tail])[0]
-        return moved, self._take_orphan() or self.session.perform("finish_pop", _fused(None, behind))[1]
+    def _finish_and_pop_again(self, outcome: Outcome | None, behind: str) -> bytes:
+        moved = b"\0" if outcome is None else self._move_again("finish", [outcome.key], [outcome.tail])
+        taken: bytes = self._take_orphan() or self.session.perform("finish_pop", _fused(None, behind))
+        return moved + taken[1:]
 
     def _pop_again(self) -> Reply:
         return self._take_orphan() or self.session.perform("pop", _NOT_WOKEN)
 
-    def _popped(self, reply: Reply) -> Popped | None:
-        if not reply:
-            return None
-        if len(reply) == 3:
-            log.warning("tasks: %d queued task(s) have vanished from the server and are left out", reply.pop())
-            if not reply[0]:
-                return None
-        key, task = reply
-        _, _, timeout, used, stops = _read_head(task)
-        return Popped(key.decode(), b"\x94" + task[_HEAD.size :], used + 1, used + stops + 1, timeout or None)
-
-    def _take_orphan(self) -> Reply:
+    def _take_orphan(self) -> bytes | None:
         """Give a task that an earlier, broken call has taken for this session, as `pop` would reply; None for none."""
         while (key := self.session.adopt()) is not None:
             state, stored = self.where([key], stored=True)[key]
             if state is TaskState.RUNNING:
                 session, value = _split_owner(stored)
                 if session == self.session.id:
-                    return key.encode(), value
+                    return b"\0\0" + key.encode() + value
             self.session.held.discard(key)
         return None
 
@@ -282,14 +274,27 @@ def body(key: str, xs: bytes, xs_extra: bytes = NIL) -> bytes:
 
 def queued_row(value: bytes) -> bytes:
     """Give the packed row (seq, key, xs, xs_extra) of a stored task."""
-    return b"\x94" + value[_HEAD.size :]
+    return value[_HEAD.size :]
 
 
 def running_row(value: bytes) -> bytes:
     """Put together the packed row of a running task: seq, key, xs, xs_extra, tries, worker."""
     session, task = _split_owner(value)
     worker = None if session.startswith("~") else session
-    return b"\x96" + task[_HEAD.size :] + _pack(_read_head(task)[3] + 1) + _pack(worker)
+    return b"\x96" + task[_HEAD.size + 1 :] + _pack(_read_head(task)[3] + 1) + _pack(worker)
+
+
+def _popped(reply: bytes) -> Popped | None:
+    """Read which task was taken, if one was: the reply of `pop` and `finish_pop`."""
+    if reply[1]:
+        log.warning("tasks: %d queued task(s) have vanished from the server and are left out", reply[1])
+    if len(reply) == 2:
+        return None
+    try:
+        _, _, name, _, _, timeout, used, stops = _TAKEN.unpack_from(reply)
+    except struct.error:
+        return Popped(TaskKey(reply[2:18].decode(), 1), b"", 1, None)
+    return Popped(TaskKey(name.decode(), used + stops + 1), reply[_TAKEN.size :], used + 1, timeout or None)
 
 
 def _split_owner(value: bytes) -> tuple[str, bytes]:

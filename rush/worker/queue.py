@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rush.manager import arguments
-from rush.model import TaskKey
 from rush.store.events import deadline_after
 from rush.store.tasks import NIL, Outcome, Popped
 
@@ -36,7 +35,7 @@ class QueuedTask:
     ) -> None:
         self.xs = xs
         self.xs_extra = xs_extra
-        self.key = TaskKey(popped.key, popped.attempt)
+        self.key = popped.key
         self.tries = popped.tries
         self.timeout = popped.timeout
         self._worker = worker
@@ -160,7 +159,7 @@ class _Stream:
 
     def _hand_in(self, outcome: Outcome | None) -> None:
         if outcome is not None:
-            _warn(outcome, self._tasks.finish([outcome.key], [outcome.tail]) == [1])
+            _warn(outcome, self._tasks.finish([outcome.key], [outcome.tail]) == b"\1")
 
 
 def _warn(outcome: Outcome | None, moved: bool) -> None:  # noqa: FBT001 - the store's own answer

@@ -78,8 +78,8 @@ def take(client, keys, pushed, folder):
 def _remains(client, keys, queued, finished):
     """Count what is still kept of tasks that are over, and positions in the log that are not theirs."""
     kept = _keys(client.hkeys(keys.queued)) ^ queued
-    index = {key.decode(): int(position) for key, position in client.hgetall(keys.index).items()}
-    return len(kept) + sum(index.get(key) != position for position, key in enumerate(finished))
+    index = {key.decode(): int(position) for key, position in client.hgetall(keys.index).items() if key}
+    return len(kept) + sum(finished[position] != key for key, position in index.items())
 
 
 def _keys(found):

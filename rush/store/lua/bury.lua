@@ -54,21 +54,20 @@ end
 local requeued, lost = 0, 0
 local running = held(KEYS[9], worker)
 for key, value in pairs(running) do
-  local _, task, at = split(value)
-  local used, stops = read_tries(task)
+  local _, start, used, stops = split(value)
   local try = used + 1
-  local prefetched = running[string.sub(value, at, #value - #task)] ~= nil
+  local prefetched = running[string.sub(value, #worker + 3, start - 1)] ~= nil
   local pays = ARGV[4] == '1' and (ARGV[5] == '' or ARGV[5] == key) and not prefetched
   if pays then used = used + 1 else stops = math.min(stops + 1, 65535) end
-  local readable, _, seq = pcall(cmsgpack.unpack_one, task, 15)
-  local born_running = string.byte(task) == 1
-  local exhausted = not readable or born_running or used >= 256 * string.byte(task, 2) + string.byte(task, 3)
+  local readable, _, seq = pcall(cmsgpack.unpack_one, value, start + 15)
+  local born_running = string.byte(value, start) == 1
+  local exhausted = not readable or born_running or used >= 256 * string.byte(value, start + 1) + string.byte(value, start + 2)
   if exhausted or (stops >= tonumber(ARGV[9]) and not prefetched) then
-    write_failed(KEYS[10], key, task, try, packed_worker(worker), exhausted and ARGV[7] or ARGV[8])
+    write_failed(KEYS[10], key, value, start, try, packed_worker(worker), exhausted and ARGV[7] or ARGV[8])
     lost = lost + 1
   else
     redis.call('ZADD', KEYS[8], seq, key)
-    redis.call('HSET', KEYS[7], key, with_tries(task, used, stops))
+    redis.call('HSET', KEYS[7], key, with_tries(string.sub(value, start), used, stops))
     requeued = requeued + 1
   end
   redis.call('HDEL', KEYS[9], key)

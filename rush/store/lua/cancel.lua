@@ -17,29 +17,24 @@
 -- include stored
 -- include claim
 -- include fail
+-- include drop
 -- include notify
-if fenced(KEYS[1], ARGV[1], ARGV[2]) then return {err = 'FENCED'} end
 local cancelled = {}
 for at = 4, #ARGV do
   local key = ARGV[at]
-  local owner = ''
-  local task = redis.call('HGET', KEYS[7], key)
-  if task then
-    write_failed(KEYS[4], key, task, read_tries(task), '\192', ARGV[3])
-    redis.call('ZREM', KEYS[8], key)
-    redis.call('HDEL', KEYS[7], key)
-  else
-    local try
-    task, owner, try = claim(KEYS[2], KEYS[3], ARGV[1], '1', key, '')
-    if task then
-      write_failed(KEYS[4], key, task, try, packed_worker(owner), ARGV[3])
+  local holder = drop(KEYS[8], KEYS[7], KEYS[4], key, ARGV[3]) and ''
+  if not holder then
+    local value, start, session, try = claim(KEYS[2], KEYS[3], ARGV[1], '1', key, '')
+    if value then
+      holder = session
+      write_failed(KEYS[4], key, value, start, try, packed_worker(holder), ARGV[3])
       redis.call('HDEL', KEYS[2], key)
-      if string.byte(owner) ~= 126 then redis.call('HSET', KEYS[3], key, owner) end
+      if string.byte(holder) ~= 126 then redis.call('HSET', KEYS[3], key, holder) end
     end
   end
-  if task then
+  if holder then
     cancelled[#cancelled + 1] = key
-    cancelled[#cancelled + 1] = owner
+    cancelled[#cancelled + 1] = holder
   end
 end
 if #cancelled > 0 then notify(KEYS[5], KEYS[6]) end

@@ -13,18 +13,11 @@
 -- include fence
 -- include stored
 -- include fail
+-- include drop
 -- include notify
-if fenced(KEYS[1], ARGV[1], ARGV[2]) then return {err = 'FENCED'} end
 local moved = {}
 for at = 3, #ARGV, 2 do
-  local key = ARGV[at]
-  local task = redis.call('HGET', KEYS[2], key)
-  if task then
-    write_failed(KEYS[4], key, task, read_tries(task), '\192', ARGV[at + 1])
-    redis.call('ZREM', KEYS[3], key)
-    redis.call('HDEL', KEYS[2], key)
-    moved[#moved + 1] = key
-  end
+  if drop(KEYS[3], KEYS[2], KEYS[4], ARGV[at], ARGV[at + 1]) then moved[#moved + 1] = ARGV[at] end
 end
 if #moved > 0 then notify(KEYS[5], KEYS[6]) end
 return moved

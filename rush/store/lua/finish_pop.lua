@@ -4,28 +4,26 @@
 --   KEYS[2]  hash    running
 --   KEYS[3]  hash    cancels
 --   KEYS[4]  list    log
---   KEYS[5]  hash    index
---   KEYS[6]  string  ears
---   KEYS[7]  stream  events
---   KEYS[8]  hash    queued
---   KEYS[9]  zset    queue
+--   KEYS[5]  string  ears
+--   KEYS[6]  stream  events
+--   KEYS[7]  hash    queued
+--   KEYS[8]  zset    queue
 --   ARGV[1]          session
 --   ARGV[2]          incarnation
 --   ARGV[3]          key of the task to finish, or '' for none
 --   ARGV[4]          its attempt
 --   ARGV[5]          packed ys and ys_extra
 --   ARGV[6]          key of a task that begins now, and behind which the one that is taken waits; else ''
--- Returns {1 or 0: whether the task moved, {key, stored task} or nil}.
+-- Returns what `pop` returns; the first byte is 1 if the task moved, else 0.
 -- include fence
 -- include stored
 -- include claim
 -- include finish
 -- include notify
 -- include pop
-if fenced(KEYS[1], ARGV[1], ARGV[2]) then return {err = 'FENCED'} end
-local moved = 0
+local moved = '\0'
 if ARGV[3] ~= '' then
-  moved = finish(KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], '0', ARGV[3], ARGV[4], ARGV[5])
-  notify(KEYS[6], KEYS[7])
+  moved = finish(KEYS[2], KEYS[3], KEYS[4], ARGV[1], '0', ARGV[3], ARGV[4], ARGV[5])
+  notify(KEYS[5], KEYS[6])
 end
-return {moved, pop(KEYS[9], KEYS[8], KEYS[2], ARGV[1], ARGV[6])}
+return moved .. pop(KEYS[8], KEYS[7], KEYS[2], ARGV[1], ARGV[6])

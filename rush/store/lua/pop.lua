@@ -8,12 +8,13 @@
 --   ARGV[1]        session
 --   ARGV[2]        incarnation
 --   ARGV[3]        '1' if the bell woke the caller, who then wakes the next while there is more
--- Returns {key, stored task} or nil.
+-- Returns a byte that is 0, one for the keys of which the task had vanished, and the task that was taken: key, 16 bytes, and
+-- stored task; or the two bytes alone.
 -- include fence
--- include stored
--- include ring
 -- include pop
-if fenced(KEYS[1], ARGV[1], ARGV[2]) then return {err = 'FENCED'} end
-local task = pop(KEYS[2], KEYS[3], KEYS[4], ARGV[1], '')
-if task and ARGV[3] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then ring(KEYS[5]) end
-return task
+local taken = pop(KEYS[2], KEYS[3], KEYS[4], ARGV[1], '')
+if #taken > 1 and ARGV[3] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then
+  -- include ring
+  ring(KEYS[5])
+end
+return '\0' .. taken

@@ -1,22 +1,21 @@
 #!lua
 -- Queue new tasks.
---   KEYS[1]  hash  meta
---   KEYS[2]  hash  sessions
+--   KEYS[1]  hash  sessions
+--   KEYS[2]  hash  meta
 --   KEYS[3]  hash  queued: key to stored task: head, seq, key, xs, xs_extra
 --   KEYS[4]  zset  queue: key by order of creation
 --   KEYS[5]  list  bell
 --   ARGV[1]        session
 --   ARGV[2]        incarnation
 --   ARGV[3]        head, 15 bytes: born running (1), most tries (2), timeout in s (8, a double), tries used and known
---                  stops suffered (2 each)
+--                  stops suffered (2 each); and the head of the row, an array of 4
 --   ARGV[4..]      key, packed key and xs and xs_extra, for each task
 -- Returns the number of tasks.
 -- include fence
 -- include batch
 -- include ring
-if fenced(KEYS[2], ARGV[1], ARGV[2]) then return {err = 'FENCED'} end
 local count = (#ARGV - 3) / 2
-local seq = redis.call('HINCRBY', KEYS[1], 'seq', count) - count
+local seq = redis.call('HINCRBY', KEYS[2], 'seq', count) - count
 local values, scores = {}, {}
 for i = 1, count do
   local key = ARGV[2 * i + 2]

@@ -1,7 +1,7 @@
 #!lua
 -- Create tasks that have already failed.
---   KEYS[1]  hash    meta
---   KEYS[2]  hash    sessions
+--   KEYS[1]  hash    sessions
+--   KEYS[2]  hash    meta
 --   KEYS[3]  hash    failed: key to record
 --   KEYS[4]  string  ears
 --   KEYS[5]  stream  events
@@ -11,9 +11,8 @@
 -- Returns the number of tasks.
 -- include fence
 -- include notify
-if fenced(KEYS[2], ARGV[1], ARGV[2]) then return {err = 'FENCED'} end
 local count = (#ARGV - 2) / 2
-local seq = redis.call('HINCRBY', KEYS[1], 'seq', count) - count
+local seq = redis.call('HINCRBY', KEYS[2], 'seq', count) - count
 for i = 1, count do
   redis.call('HSET', KEYS[3], ARGV[2 * i + 1], '\153' .. cmsgpack.pack(seq + i) .. ARGV[2 * i + 2])
 end

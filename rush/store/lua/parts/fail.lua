@@ -1,7 +1,8 @@
 -- Write a task into the failed ones.
---   task       the task as it is stored
+--   value      holds the stored task, from `start` on
 --   worker     packed id of the worker that ran it, or nil packed
 --   condition  packed condition
-local function write_failed(failed, key, task, try, worker, condition)
-  redis.call('HSET', failed, key, '\153' .. string.sub(task, 16) .. cmsgpack.pack(try) .. worker .. '\192\192' .. condition)
+local function write_failed(failed, key, value, start, try, worker, condition)
+  local record = '\153' .. string.sub(value, start + 16) .. cmsgpack.pack(try) .. worker .. '\192\192' .. condition
+  redis.call('HSET', failed, key, record)
 end

@@ -1,5 +1,3 @@
--- Refuse a call whose session has been taken over, ended or forgotten since it was sent.
---   sessions  hash  session to incarnation
-local function fenced(sessions, session, incarnation)
-  return redis.call('HGET', sessions, session) ~= incarnation
-end
+-- Refuse a call whose session has been taken over, ended or forgotten since it was sent. This is no function but the
+-- step itself, for scripts that have `sessions` as first key, and session and incarnation as first arguments.
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return {err = 'FENCED'} end
