@@ -150,6 +150,31 @@ class Network:
             key = None
         return replace(self._config, signing_key=key).to_secret()
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._network_id!r} at {self._config.address}>"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {value}" for name, value in self._summary().items())
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(str(v))}</td></tr>" for n, v in self._summary().items())
+        return f"<table>{rows}</table>"
+
+    def _summary(self) -> dict[str, object]:
+        counts = self._counts
+        return {
+            "Rush network": self._network_id,
+            "Server": self._config.address,
+            "Running workers": counts.running_workers,
+            "Ended workers": counts.workers - counts.running_workers,
+            "Queued tasks": counts.queued,
+            "Running tasks": counts.running,
+            "Finished tasks": counts.finished,
+            "Failed tasks": counts.failed,
+        }
+
     def __getstate__(self) -> dict[str, Any]:
         return {"network_id": self._network_id, "config": self._config}
 

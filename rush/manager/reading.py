@@ -1,4 +1,4 @@
-"""Reading tasks: data frames, states, waiting, hashes."""
+"""Reading tasks: data frames, states, waiting."""
 
 import logging
 import time
@@ -6,13 +6,12 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from rush import frames
-from rush.errors import CodecError
 from rush.manager import arguments
 from rush.manager.finished import FinishedTasks
-from rush.manager.writing import TaskWriter, _user_field
+from rush.manager.writing import TaskWriter
 from rush.model import TaskState
 from rush.store.events import Listener, deadline_after, remaining
-from rush.store.tasks import MOST_TASKS_A_STEP, queued_row, running_row
+from rush.store.tasks import MOST_TASKS_A_STEP
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +21,6 @@ log = logging.getLogger("rush")
 STATES = tuple(TaskState)
 ALL_FIELDS = ("xs", "ys", "xs_extra", "worker_id", "ys_extra", "condition")
 FINISHED_FIELDS = ("worker_id", "xs", "ys", "xs_extra", "ys_extra", "condition")
-_ROW = ("seq", "key", "xs", "xs_extra", "tries", "worker_id", "ys", "ys_extra", "condition")
 
 
 class TaskReader(TaskWriter):
@@ -202,33 +200,6 @@ class TaskReader(TaskWriter):
         """Say of each key whether the task has failed; an unknown key has not."""
         return [state is TaskState.FAILED for state in self._states(arguments.task_keys(keys))]
 
-    def read_hashes(self, keys: Sequence[str], fields: Sequence[str], flatten: bool = True) -> list[Any]:  # noqa: FBT001, FBT002 - the manual's signature
-        """Read hashes: those of `write_hashes`, and tasks in any state.
-
-        Parameters
-        ----------
-        keys
-            Names of hashes or tasks.
-        fields
-            Fields to read; of a task any of "xs", "ys", "xs_extra", "ys_extra", "worker_id", "condition".
-        flatten
-            Merge the fields that are dicts into one dict for each hash, and leave out what is absent.
-
-        Returns
-        -------
-        list
-            A dict for each key, or None where there is nothing under the key.
-        """
-        names = arguments.task_keys(keys)
-        wanted = arguments.task_keys([fields] if isinstance(fields, str) else fields, "fields")
-        stored = self._stored_fields(names, wanted)
-        return [None if found is None else (_flat(found) if flatten else found) for found in stored]
-
-    def read_hash(self, key: str, fields: Sequence[str]) -> dict[str, Any] | None:
-        """Read one hash or task as a dict by field; None stands for a field, or for a hash, that is not there."""
-        found: dict[str, Any] | None = self.read_hashes([key], fields, flatten=False)[0]
-        return found
-
     def _fetch_state(self, fields: Iterable[str], state: TaskState) -> "pd.DataFrame":
         return self._blocks(_fields(fields), [state], with_state=False)[0][0]
 
@@ -307,56 +278,9 @@ class TaskReader(TaskWriter):
         """Let a waiting call notice workers that were lost; give the seconds until it is to look again."""
         return 0.5 if hurry else 5.0
 
-    def _stored_fields(self, keys: list[str], fields: list[str]) -> list[dict[str, Any] | None]:
-        stored = self._tasks.where(keys, stored=True) if keys else {}
-        own = [key for key in keys if stored[key][0] is None]
-        values: dict[tuple[str, str], Any] = {}
-        if own and fields:
-            packed = self._store.read_user([_user_field(key, field) for key in own for field in fields])
-            pairs = [(key, field) for key in own for field in fields]
-            values = {p: self._decoded(v) for p, v in zip(pairs, packed, strict=True) if v is not None}
-        found: list[dict[str, Any] | None] = []
-        for key in keys:
-            if stored[key][0] is not None:
-                found.append(self._task_fields(stored[key], fields))
-            elif any((key, field) in values for field in fields):
-                found.append({field: values.get((key, field)) for field in fields})
-            else:
-                found.append(None)
-        return found
-
-    def _decoded(self, value: bytes) -> Any:
-        try:
-            return self._codec.decode(value)
-        except CodecError as error:
-            log.warning("a value could not be read and is left out: %s", error)
-            return None
-
-    def _task_fields(self, stored: tuple[TaskState | None, Any], fields: list[str]) -> dict[str, Any] | None:
-        state, value = stored
-        if state is TaskState.QUEUED:
-            value = queued_row(value)
-        elif state is TaskState.RUNNING:
-            value = running_row(value)
-        row = self._decoded(value)
-        if not isinstance(row, list):
-            return None
-        named = dict(zip(_ROW, row, strict=False))
-        return {field: named.get(field) for field in fields}
-
 
 def _fields(fields: Iterable[str]) -> list[str]:
     return arguments.choices(fields, "fields", "field", ALL_FIELDS)
-
-
-def _flat(found: dict[str, Any]) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for field, value in found.items():
-        if isinstance(value, dict):
-            flat.update(value)
-        elif value is not None:
-            flat[field] = value
-    return flat
 
 
 def _argsort(order: list[int]) -> list[int]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from rush.backends import Backend, Local, find_backend
 from rush.keys import check_id
 from rush.manager import arguments, keeping, places, placing, watching
+from rush.manager.hashes import Hashes
 from rush.manager.logbook import Replay, log_table
 from rush.manager.loops import (
     LoopOptions,
@@ -18,7 +19,6 @@ from rush.manager.loops import (
     new_loop_id,
     options_among,
 )
-from rush.manager.reading import TaskReader
 from rush.manager.scripts import forget_secrets, worker_script
 from rush.model import Placement, StopKind
 from rush.plan import check_count, setting
@@ -38,7 +38,7 @@ STOP_TYPES = tuple(StopKind)
 _OPTIONS = ("n_workers", "backend", *(name for name in LoopOptions.__dataclass_fields__ if name != "kwargs"))
 
 
-class Rush(TaskReader):
+class Rush(Hashes):
     """A manager of a network.
 
     No process is in charge of a network: a manager starts, watches and stops workers and reads the results, and may
@@ -343,31 +343,6 @@ class Rush(TaskReader):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         watching.stop_started(self, LEAVE_GRACE)
-
-    def __repr__(self) -> str:
-        return f"<Rush {self._network_id!r} at {self._config.address}>"
-
-    def __str__(self) -> str:
-        return "\n".join(f"{name}: {value}" for name, value in self._summary().items())
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        rows = "".join(f"<tr><th>{escape(n)}</th><td>{escape(str(v))}</td></tr>" for n, v in self._summary().items())
-        return f"<table>{rows}</table>"
-
-    def _summary(self) -> dict[str, object]:
-        counts = self._counts
-        return {
-            "Rush network": self._network_id,
-            "Server": self._config.address,
-            "Running workers": counts.running_workers,
-            "Ended workers": counts.workers - counts.running_workers,
-            "Queued tasks": counts.queued,
-            "Running tasks": counts.running,
-            "Finished tasks": counts.finished,
-            "Failed tasks": counts.failed,
-        }
 
     def _start(
         self,

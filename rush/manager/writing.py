@@ -238,49 +238,6 @@ class TaskWriter(Network):
         _warn_of_rest("cancel_tasks", names, moved, "queued or running")
         return moved
 
-    def write_hashes(
-        self, *, keys: Sequence[str] | None = None, values: Mapping[str, Any] | None = None, **fields: Any
-    ) -> list[str]:
-        """Write hashes of your own beside the tasks.
-
-        Each field is a list with one value for each hash, or one for all. Fields that are None are left out.
-
-        Parameters
-        ----------
-        keys
-            Names of the hashes; made if None. Task keys are refused.
-        values
-            More fields, whose names may be any str.
-
-        Returns
-        -------
-        list of str
-            The keys of the hashes.
-        """
-        columns = {
-            n: list(v) if isinstance(v, (list, tuple)) else [v]
-            for n, v in {**(values or {}), **fields}.items()
-            if v is not None
-        }
-        length = len(keys) if keys is not None else max(map(len, columns.values()), default=0)
-        stretched = {
-            name: arguments.companions(column, length, name, "keys") for name, column in columns.items() if length
-        }
-        names = arguments.task_keys(keys) if keys is not None else [new_task_key() for _ in range(length)]
-        taken = [key for key, (state, _) in self._tasks.where(names).items() if state is not None]
-        if taken:
-            raise ValueError(f"keys has {taken[0]!r}, which is a task; write_hashes writes hashes of your own")
-        packed = {
-            _user_field(key, name): self._codec.encode(column[at])
-            for name, column in stretched.items()
-            for at, key in enumerate(names)
-            if column[at] is not None
-        }
-        if packed:
-            self._session.open()
-            self._store.put_user(packed)
-        return names
-
     def _new_tasks(self, xss: Any, xss_extra: Any) -> tuple[list[str], list[bytes]]:
         """Make the keys and the packed bodies of new tasks."""
         encode = self._codec.encode_fields
@@ -396,10 +353,3 @@ def _warn_of_rest(call: str, names: Sequence[str], moved: Sequence[str], state: 
             "%s: %d of %d task(s) were not %s and stay as they are: %s%s",
             *(call, len(rest), len(names), state, ", ".join(rest[:3]), ", ..." if len(rest) > 3 else ""),
         )
-
-
-def _user_field(key: str, name: str) -> bytes:
-    """Name a field of a user's hash; NUL keeps key and field apart."""
-    if "\0" in key or "\0" in name:
-        raise ValueError(f"keys and fields must hold no NUL character, got {key!r} and {name!r}")
-    return f"{key}\0{name}".encode()
