@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,56 +9,16 @@ import pytest
 
 from rush.backends.slurm.backend import Slurm
 from rush.errors import BackendError
-from rush.model import PlacementState, WorkerCommand
+from rush.model import PlacementState
+from tests.backends.bare_jobs import DRAIN, SECRET, SLEEP, backends, output, reason, start, state
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.slow]
-
-SECRET = b"correct-horse-battery"
-SLEEP = "import time; print('ready', flush=True); time.sleep(120)"
-DRAIN = """
-import signal, sys, time
-def drain(*_):
-    print("drained", flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, drain)
-print("ready", flush=True)
-time.sleep(120)
-"""
 
 
 @pytest.fixture
 def slurm(cluster, tmp_path):
-    made = []
-
-    def make(**options):
-        backend = Slurm(folder=str(tmp_path), python=sys.executable, **options)
-        backend.placed = []
-        made.append(backend)
-        return backend
-
-    yield make
-    for backend in made:
-        backend.stop(backend.placed, kill=True)
-
-
-def start(backend, code, n=1):
-    commands = [WorkerCommand("net", (f"w{i}",), ("-c", code, str(i)), SECRET) for i in range(n)]
-    placed = backend.start(commands)
-    backend.placed += placed
-    return placed
-
-
-def state(backend, placement):
-    return backend.poll([placement])[placement.id].state
-
-
-def reason(backend, placement):
-    return backend.poll([placement])[placement.id].reason
-
-
-def output(placement):
-    path = Path(placement.stdout)
-    return path.read_text() if path.exists() else ""
+    with backends(Slurm, tmp_path) as make:
+        yield make
 
 
 def test_a_job_runs_and_ends(slurm, wait_until):

@@ -1,7 +1,6 @@
 """PBS on the commands of Torque that Slurm brings along, and rush's plugin for submitit on them."""
 
 import os
-import sys
 from importlib.metadata import entry_points
 from pathlib import Path
 
@@ -13,34 +12,16 @@ from rush.backends.pbs.backend import PBS
 from rush.backends.pbs.executor import PBSExecutor
 from rush.backends.pbs.states import Dialect, find_dialect
 from rush.errors import BackendError
-from rush.model import PlacementState, WorkerCommand
+from rush.model import PlacementState
+from tests.backends.bare_jobs import DRAIN, backends, output, start, state
 
 pytestmark = [pytest.mark.scheduler, pytest.mark.slow]
-
-DRAIN = """
-import signal, sys, time
-def drain(*_):
-    print("drained", flush=True)
-    sys.exit(0)
-signal.signal(signal.SIGTERM, drain)
-print("ready", flush=True)
-time.sleep(120)
-"""
 
 
 @pytest.fixture
 def pbs(cluster, tmp_path):
-    made = []
-
-    def make(**options):
-        backend = PBS(folder=str(tmp_path), python=sys.executable, **options)
-        backend.placed = []
-        made.append(backend)
-        return backend
-
-    yield make
-    for backend in made:
-        backend.stop(backend.placed, kill=True)
+    with backends(PBS, tmp_path) as make:
+        yield make
 
 
 @pytest.fixture
@@ -58,22 +39,6 @@ def installed(tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", f"{folder}:{Path.cwd()}:{os.environ.get('PYTHONPATH', '')}")
     for cached in (plugins._get_plugins, plugins.get_executors, plugins.get_job_environments):
         cached.cache_clear()
-
-
-def start(backend, code, n=1):
-    commands = [WorkerCommand("net", (f"w{i}",), ("-c", code, str(i)), b"hidden") for i in range(n)]
-    placed = backend.start(commands)
-    backend.placed += placed
-    return placed
-
-
-def state(backend, placement):
-    return backend.poll([placement])[placement.id].state
-
-
-def output(placement):
-    path = Path(placement.stdout)
-    return path.read_text() if path.exists() else ""
 
 
 def test_a_slurm_site_is_not_taken_for_pbs(cluster, installed):
