@@ -246,7 +246,7 @@ def joined(frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     """Copy frames into one, with types for what is missing as in a single cache."""
     n = sum(map(len, frames))
     labels = _merged([list(frame.columns) for frame in frames])
-    # Freed at once: from then on glibc keeps as much for the next call's columns, instead of having the kernel take back and
+    # Freed at once: from then on glibc keeps as much for the next call, instead of having the kernel take back and
     # clear every page in between (mallopt(3), "dynamic mmap threshold"). That is half of the time.
     np.empty((len(labels) + 1) * n, dtype=np.float64)
     columns = [_joined_column([frame[label] if label in frame else len(frame) for frame in frames]) for label in labels]

@@ -48,7 +48,6 @@ class Keys:
     bell: bytes
     cancels: bytes
     user: bytes
-    ears: bytes
     events: bytes
     loops: bytes
     logs: bytes

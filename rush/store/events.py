@@ -54,8 +54,7 @@ class Listener:
         now = time.monotonic()
         if now < self._until:
             return
-        keys = self._store.keys
-        last = self._store.readers.run(script("listen"), 2, keys.ears, keys.events, round(2 * LISTEN * 1000))
+        last = self._store.readers.run(script("listen"), 1, self._store.keys.events, round(2 * LISTEN * 1000))
         self._until = now + LISTEN
         if self._last is None:
             self._last = last

@@ -6,7 +6,7 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, NamedTuple
 
-_INCLUDE = re.compile(r"^ *-- include (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^ *-- include ([\w/]+)$", re.MULTILINE)
 
 
 Reply = Any
@@ -23,9 +23,9 @@ class Script(NamedTuple):
 
 @cache
 def script(name: str) -> Script:
-    """Read one script and put in the parts that it includes."""
+    """Read one script and put in what it includes: parts, which are functions, and steps, which use its variables."""
     folder = files("rush.store") / "lua"
     source = (folder / f"{name}.lua").read_text()
-    parts = {part: (folder / "parts" / f"{part}.lua").read_text() for part in _INCLUDE.findall(source)}
+    parts = {part: (folder / f"{part}.lua").read_text() for part in _INCLUDE.findall(source)}
     text = _INCLUDE.sub(lambda match: parts[match.group(1)], source).encode()
     return Script(name, text, hashlib.sha1(text, usedforsecurity=False).hexdigest().encode())

@@ -56,20 +56,20 @@ _TAKING = frozenset(("pop", "finish_pop"))
 
 def _script_keys(keys: Keys) -> dict[str, tuple[bytes, ...]]:
     """Say which keys each script of a session works on, in the order that its head lists them."""
-    listeners = (keys.ears, keys.events)
     making = (keys.sessions, keys.meta)
-    moving = (keys.sessions, keys.running, keys.cancels)
+    told = (keys.sessions, keys.events)
+    moving = (*told, keys.running, keys.cancels)
     return {
         "push": (*making, keys.queued, keys.queue, keys.bell),
         "push_running": (*making, keys.running),
-        "push_finished": (*making, keys.log, *listeners),
-        "push_failed": (*making, keys.failed, *listeners),
+        "push_finished": (*told, keys.meta, keys.log),
+        "push_failed": (*told, keys.meta, keys.failed),
         "pop": (keys.sessions, keys.queue, keys.queued, keys.running, keys.bell),
-        "finish": (*moving, keys.log, *listeners),
-        "finish_pop": (*moving, keys.log, *listeners, keys.queued, keys.queue),
-        "fail": (*moving, keys.failed, *listeners),
-        "empty_queue": (keys.sessions, keys.queued, keys.queue, keys.failed, *listeners),
-        "cancel": (*moving, keys.failed, *listeners, keys.queued, keys.queue),
+        "finish": (*moving, keys.log),
+        "finish_pop": (*moving, keys.log, keys.queued, keys.queue),
+        "fail": (*moving, keys.failed),
+        "empty_queue": (*told, keys.queued, keys.queue, keys.failed),
+        "cancel": (*moving, keys.failed, keys.queued, keys.queue),
     }
 
 
@@ -291,8 +291,8 @@ class Session:
         reply = self._channel.run(
             script("register"),
             (
-                *(10, keys.meta, keys.sessions, keys.workers, keys.ended, keys.beats, keys.vitals, keys.suspects),
-                *(keys.stops, keys.ears, keys.events, self.id, registration.token),
+                *(9, keys.sessions, keys.events, keys.meta, keys.workers, keys.ended, keys.beats, keys.vitals),
+                *(keys.suspects, keys.stops, self.id, registration.token),
                 *(msgspec.msgpack.encode(registration.info), expire, self.store.epoch, new_epoch()),
             ),
         )

@@ -293,8 +293,8 @@ class Store:
         """Forget all tasks, and all workers unless `fresh_epoch` is ''."""
         k = self.keys
         keys = (
-            *(k.meta, k.sessions, k.workers, k.queued, k.queue, k.running, k.log, k.index, k.failed, k.bell),
-            *(k.cancels, k.user, k.ears, k.events, k.ended, k.beats, k.vitals, k.suspects, k.stops, k.loops, k.logs),
+            *(k.meta, k.events, k.workers, k.queued, k.queue, k.running, k.log, k.index, k.failed, k.bell),
+            *(k.cancels, k.user, k.sessions, k.ended, k.beats, k.vitals, k.suspects, k.stops, k.loops, k.logs),
             k.placements,
         )
         self.readers.run(script("reset"), len(keys), *keys, self.epoch, fresh_epoch, k.prefix, EPOCH_KEPT)
@@ -331,8 +331,8 @@ class Store:
     def _bury(self, worker_id: str, incarnation: str, ending: Ending) -> bool:
         k = self.keys
         keys = (
-            *(k.sessions, k.ended, k.beats, k.suspects, k.stops, k.cancels, k.queued, k.queue),
-            *(k.running, k.failed, k.bell, k.poke(worker_id), k.ears, k.events, k.meta),
+            *(k.sessions, k.events, k.ended, k.beats, k.suspects, k.stops, k.cancels, k.queued, k.queue),
+            *(k.running, k.failed, k.bell, k.poke(worker_id), k.meta),
         )
         often = f"stopped {MOST_KNOWN_STOPS} times while running, the last time: {ending.reason}"
         args = (

@@ -59,7 +59,6 @@ class Tasks:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.store = session.store
-        self._any = "1" if session.is_manager else "0"
 
     def push(self, keys: Sequence[str], bodies: Sequence[bytes], max_tries: int, timeout: float | None) -> None:
         """Queue tasks; each body is packed as `body` does it."""
@@ -192,7 +191,7 @@ class Tasks:
     def _move(self, name: str, keys: Sequence[str], tails: Sequence[bytes]) -> bytes:
         session = self.session
         if len(keys) == 1:
-            words = (self._any, *_result(keys[0], tails[0]))
+            words = _result(keys[0], tails[0])
             moved: bytes = session.perform(name, words, self._move_again, name, keys, tails)
         else:
             moved = b""
@@ -211,7 +210,7 @@ class Tasks:
 
     def _words(self, keys: Sequence[str], tails: Sequence[bytes]) -> tuple[Any, ...]:
         """Give the arguments by which results are handed in."""
-        return (self._any, *chain.from_iterable(map(_result, keys, tails)))
+        return tuple(chain.from_iterable(map(_result, keys, tails)))
 
     def _handed_in(self, keys: Sequence[str], tails: Sequence[bytes]) -> dict[str, int]:
         """Say which of these results stand in the store already: an earlier try of the same call put them there."""

@@ -76,10 +76,12 @@ def take(client, keys, pushed, folder):
 
 
 def _remains(client, keys, queued, finished):
-    """Count what is still kept of tasks that are over, and positions in the log that are not theirs."""
+    """Count what is still kept of tasks that are over, and what the index of the log says wrong or leaves out."""
     kept = _keys(client.hkeys(keys.queued)) ^ queued
-    index = {key.decode(): int(position) for key, position in client.hgetall(keys.index).items() if key}
-    return len(kept) + sum(finished[position] != key for key, position in index.items())
+    index = {key.decode(): int(position) for key, position in client.hgetall(keys.index).items()}
+    covered = finished[: index.pop("", 0)]
+    wrong = sum(finished[position] != key for key, position in index.items())
+    return len(kept) + wrong + len(set(covered) - set(index))
 
 
 def _keys(found):

@@ -11,7 +11,7 @@
 --   ARGV[2..]      worker id, incarnation (0 between two loops of a worker), heartbeat expiry in ms, for each worker
 -- Returns {refused, {worker, stop, ...}, {key, worker, ...}, ms until the network's next heartbeat runs out or -1},
 -- or nil when the network is another one.
--- include silence
+-- include parts/silence
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -7,7 +7,7 @@
 --   KEYS[5]  hash  workers
 --   KEYS[6]  zset  beats
 -- Returns {queued, running, finished, failed, workers, running workers}; finished is -1 if the log is no list.
--- include length
+-- include parts/length
 return {
   redis.call('ZCARD', KEYS[1]), redis.call('HLEN', KEYS[2]), length(KEYS[3]), redis.call('HLEN', KEYS[4]),
   redis.call('HLEN', KEYS[5]), redis.call('ZCARD', KEYS[6]),

@@ -1,30 +1,26 @@
 #!lua flags=allow-oom
 -- Fail running tasks.
 --   KEYS[1]  hash    sessions
---   KEYS[2]  hash    running
---   KEYS[3]  hash    cancels
---   KEYS[4]  hash    failed
---   KEYS[5]  string  ears
---   KEYS[6]  stream  events
+--   KEYS[2]  stream  events
+--   KEYS[3]  hash    running
+--   KEYS[4]  hash    cancels
+--   KEYS[5]  hash    failed
 --   ARGV[1]          session
 --   ARGV[2]          incarnation
---   ARGV[3]          '1' for a manager, who may fail any running task
---   ARGV[4..]        key, attempt or '', packed condition, for each task
+--   ARGV[3..]        key, attempt or '', packed condition, for each task
 -- Returns a byte for each task: 1 if it moved, else 0.
--- include fence
--- include stored
--- include claim
--- include fail
--- include notify
+-- include steps/fence
+-- include parts/stored
+-- include parts/fail
 local moved = ''
-for at = 4, #ARGV, 3 do
-  local key = ARGV[at]
-  local value, start, holder, try = claim(KEYS[2], KEYS[3], ARGV[1], ARGV[3], key, ARGV[at + 1])
+for at = 3, #ARGV, 3 do
+  local key, attempt = ARGV[at], ARGV[at + 1]
+  -- include steps/claim
   if value then
-    write_failed(KEYS[4], key, value, start, try, packed_worker(holder), ARGV[at + 2])
-    redis.call('HDEL', KEYS[2], key)
+    write_failed(KEYS[5], key, value, start, used + 1, holder, ARGV[at + 2])
+    redis.call('HDEL', KEYS[3], key)
   end
   moved = moved .. (value and '\1' or '\0')
 end
-notify(KEYS[5], KEYS[6])
+-- include steps/notify
 return moved

@@ -5,7 +5,7 @@
 --   ARGV[1]        epoch
 --   ARGV[2..]      packed records
 -- Returns 1, or nil when the network is another one.
--- include batch
+-- include parts/batch
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 local records = {}
 for at = 2, #ARGV do records[at - 1] = ARGV[at] end

@@ -9,8 +9,8 @@
 --   ARGV[3]        epoch to begin, if there is none
 -- Returns {'open', epoch, incarnation, keys of the tasks that the session runs}, {'gone', epoch or ''}, {'ended', record},
 -- or {'unknown'} for a worker that is not registered: the server has lost that.
--- include epoch
--- include held
+-- include parts/epoch
+-- include parts/held
 local epoch = settle_epoch(KEYS[1], ARGV[2], ARGV[3])
 if not epoch then return {'gone', redis.call('HGET', KEYS[1], 'epoch') or ''} end
 local record = redis.call('HGET', KEYS[3], ARGV[1])

@@ -4,7 +4,7 @@
 --   KEYS[2..]  list  pokes
 --   ARGV[1]          epoch
 -- Returns nothing.
--- include ring
+-- include parts/ring
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return nil end
 for at = 2, #KEYS do
   ring(KEYS[at])

@@ -10,11 +10,11 @@
 --   ARGV[3]        '1' if the bell woke the caller, who then wakes the next while there is more
 -- Returns a byte that is 0, one for the keys of which the task had vanished, and the task that was taken: key, 16 bytes, and
 -- stored task; or the two bytes alone.
--- include fence
--- include pop
-local taken = pop(KEYS[2], KEYS[3], KEYS[4], ARGV[1], '')
-if #taken > 1 and ARGV[3] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then
-  -- include ring
+-- include steps/fence
+local queue, queued, running, behind = KEYS[2], KEYS[3], KEYS[4], ''
+-- include steps/pop
+if task and ARGV[3] == '1' and redis.call('ZCARD', KEYS[2]) > 0 then
+  -- include parts/ring
   ring(KEYS[5])
 end
 return '\0' .. taken

@@ -11,9 +11,9 @@
 --                  stops suffered (2 each); and the head of the row, an array of 4
 --   ARGV[4..]      key, packed key and xs and xs_extra, for each task
 -- Returns the number of tasks.
--- include fence
--- include batch
--- include ring
+-- include steps/fence
+-- include parts/batch
+-- include parts/ring
 local count = (#ARGV - 3) / 2
 local seq = redis.call('HINCRBY', KEYS[2], 'seq', count) - count
 local values, scores = {}, {}

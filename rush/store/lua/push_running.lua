@@ -9,7 +9,7 @@
 --   ARGV[4]        head of a stored task and of its row, 16 bytes
 --   ARGV[5..]      key, packed key and xs and xs_extra, for each task
 -- Returns the number of tasks.
--- include fence
+-- include steps/fence
 local count = (#ARGV - 4) / 2
 local seq = redis.call('HINCRBY', KEYS[2], 'seq', count) - count
 if ARGV[3] == '1' then redis.call('HSET', KEYS[2], 'own_tasks', 1) end

@@ -5,7 +5,7 @@
 --   ARGV[1]        epoch
 --   ARGV[2..]      field, value, ...
 -- Returns 1, or nil when the network is another one.
--- include batch
+-- include parts/batch
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 local pairs = {}
 for at = 2, #ARGV do pairs[at - 1] = ARGV[at] end

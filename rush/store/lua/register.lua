@@ -1,15 +1,14 @@
 #!lua flags=allow-oom
 -- Register a worker, new or again under its id, and make it running.
---   KEYS[1]  hash    meta
---   KEYS[2]  hash    sessions
---   KEYS[3]  hash    workers: worker to its packed description
---   KEYS[4]  hash    ended
---   KEYS[5]  zset    beats: running worker by when its heartbeat runs out, in ms
---   KEYS[6]  hash    vitals: worker to heartbeat expiry in ms and token
---   KEYS[7]  hash    suspects
---   KEYS[8]  hash    stops
---   KEYS[9]  string  ears
---   KEYS[10] stream  events
+--   KEYS[1]  hash    sessions
+--   KEYS[2]  stream  events
+--   KEYS[3]  hash    meta
+--   KEYS[4]  hash    workers: worker to its packed description
+--   KEYS[5]  hash    ended
+--   KEYS[6]  zset    beats: running worker by when its heartbeat runs out, in ms
+--   KEYS[7]  hash    vitals: worker to heartbeat expiry in ms and token
+--   KEYS[8]  hash    suspects
+--   KEYS[9]  hash    stops
 --   ARGV[1]          worker id
 --   ARGV[2]          token, which the same worker shows again
 --   ARGV[3]          packed description
@@ -17,29 +16,28 @@
 --   ARGV[5]          epoch that the caller knows, or ''
 --   ARGV[6]          epoch to begin, if there is none
 -- Returns {'open', epoch, incarnation, {}}, {'gone', epoch or ''} or {'taken'}.
--- include epoch
--- include notify
-local epoch = settle_epoch(KEYS[1], ARGV[5], ARGV[6])
-if not epoch then return {'gone', redis.call('HGET', KEYS[1], 'epoch') or ''} end
+-- include parts/epoch
+local epoch = settle_epoch(KEYS[3], ARGV[5], ARGV[6])
+if not epoch then return {'gone', redis.call('HGET', KEYS[3], 'epoch') or ''} end
 local worker = ARGV[1]
 local vitals = ARGV[4] .. ' ' .. ARGV[2]
-if redis.call('ZSCORE', KEYS[5], worker) then
-  local token = string.match(redis.call('HGET', KEYS[6], worker) or '', ' (.*)$')
+if redis.call('ZSCORE', KEYS[6], worker) then
+  local token = string.match(redis.call('HGET', KEYS[7], worker) or '', ' (.*)$')
   if token ~= ARGV[2] then return {'taken'} end
 else
-  redis.call('HDEL', KEYS[8], worker)
+  redis.call('HDEL', KEYS[9], worker)
 end
-local incarnation = redis.call('HINCRBY', KEYS[1], 'incarnation', 1)
+local incarnation = redis.call('HINCRBY', KEYS[3], 'incarnation', 1)
 local due = 'inf'
 if ARGV[4] ~= '0' then
   local time = redis.call('TIME')
   due = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[4]
 end
-redis.call('HSET', KEYS[2], worker, incarnation)
-redis.call('HSET', KEYS[3], worker, ARGV[3])
-redis.call('HDEL', KEYS[4], worker)
-redis.call('ZADD', KEYS[5], due, worker)
-redis.call('HSET', KEYS[6], worker, vitals)
-redis.call('HDEL', KEYS[7], worker)
-notify(KEYS[9], KEYS[10])
+redis.call('HSET', KEYS[1], worker, incarnation)
+redis.call('HSET', KEYS[4], worker, ARGV[3])
+redis.call('HDEL', KEYS[5], worker)
+redis.call('ZADD', KEYS[6], due, worker)
+redis.call('HSET', KEYS[7], worker, vitals)
+redis.call('HDEL', KEYS[8], worker)
+-- include steps/notify
 return {'open', epoch, tostring(incarnation), {}}

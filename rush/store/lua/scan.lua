@@ -10,7 +10,7 @@
 --   ARGV[3]        most ms between the two sights
 -- Returns {lost workers, ms until the next look at those that are overdue or -1, ms until the next heartbeat that runs out
 -- or -1}, or nil when the network is another one.
--- include silence
+-- include parts/silence
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)

@@ -8,7 +8,7 @@
 --   ARGV[1]        states to read: any of 'q', 'r', 'x'
 --   ARGV[2]        '1' for keys only
 -- Returns {queued, running, failed, length of the log}: what is stored. The length is -1 if the log is no list.
--- include length
+-- include parts/length
 local function values(keys)
   local found = {}
   for first = 1, #keys, 4000 do

@@ -8,7 +8,7 @@
 --   ARGV[2]        'terminate' or 'kill'
 --   ARGV[3..]      worker ids
 -- Returns the workers that are not running, or nil when the network is another one.
--- include ring
+-- include parts/ring
 if redis.call('HGET', KEYS[1], 'epoch') ~= ARGV[1] then return false end
 local missing = {}
 for at = 3, #ARGV do

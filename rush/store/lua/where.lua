@@ -10,9 +10,9 @@
 -- Returns {left, {{state, stored} for each key}}. State is 'q', 'r', 'f', 'x' or ''; stored is the stored task, behind who
 -- runs it for a running one, or the record of a finished or failed one. While `left` is above 0, so many records of the log
 -- are not indexed yet: a task that was not found may be in one of them, and is to be asked for again.
--- include batch
--- include length
--- include catch_up
+-- include parts/batch
+-- include parts/length
+-- include parts/catch_up
 local left
 local function find(hash, key)
   if ARGV[1] == '1' then return redis.call('HGET', hash, key) end

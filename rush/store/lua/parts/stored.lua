@@ -9,9 +9,3 @@ local function split(value)
   local a, b, c, d = string.byte(value, start + 11, start + 14)
   return string.sub(value, 2, size + 1), start, 256 * (a or 0) + (b or 0), 256 * (c or 0) + (d or 0)
 end
-
--- Encode the worker of a record: a manager, whose session begins with '~', leaves nil.
-local function packed_worker(session)
-  if string.byte(session) == 126 then return '\192' end
-  return cmsgpack.pack(session)
-end

@@ -1,3 +1,0 @@
--- Refuse a call whose session has been taken over, ended or forgotten since it was sent. This is no function but the
--- step itself, for scripts that have `sessions` as first key, and session and incarnation as first arguments.
-if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return {err = 'FENCED'} end
