@@ -75,12 +75,12 @@ class Column:
     def __init__(self, capacity: int, missing: int = 0) -> None:
         self.kind = ""
         self.mutable = False
-        self.buffer: Array = np.full(capacity, None, dtype=object)
+        self.buffer: Array = np.empty(capacity, dtype=object)
         self.mask: Array | None = np.ones(capacity, dtype=bool) if missing else None
 
     def grow(self, capacity: int, n: int) -> None:
-        """Move to larger buffers."""
-        fresh: Array = np.full(capacity, _FILLS.get(self.kind), dtype=self.buffer.dtype)
+        """Move to larger buffers; room that nobody has written to takes no memory."""
+        fresh: Array = np.empty(capacity, dtype=self.buffer.dtype)
         fresh[:n] = self.buffer[:n]
         self.buffer = fresh
         if self.mask is not None:
@@ -150,7 +150,8 @@ class Column:
 
     def _become(self, kind: str, n: int) -> None:
         """Change the type, with all that is there."""
-        fresh: Array = np.full(len(self.buffer), _FILLS.get(kind), dtype=_DTYPES.get(kind, object))
+        fresh: Array = np.empty(len(self.buffer), dtype=_DTYPES.get(kind, object))
+        fresh[:n] = _FILLS.get(kind)
         if self.kind:
             fresh[:n] = self.buffer[:n]
             if self.mask is not None:

@@ -137,8 +137,8 @@ class FinishedCache:
         from rush.columns import FIRST_CAPACITY
 
         capacity = max(FIRST_CAPACITY, end + end // 4 if self.n == 0 else 2 * end)
-        keys = np.full(capacity, "", dtype=object)
-        created = np.zeros(capacity, dtype=np.int64)
+        keys = np.empty(capacity, dtype=object)
+        created = np.empty(capacity, dtype=np.int64)
         if self._keys is not None and self._created is not None:
             keys[: self.n] = self._keys[: self.n]
             created[: self.n] = self._created[: self.n]
