@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,38 @@ def test_a_full_server_is_told_from_one_that_is_away(start_server, network_id):
         with pytest.raises(rush.StoreFull, match=r"full \(maxmemory\).*make room"):
             write()
     assert net.n_tasks == 0
+
+
+def test_a_server_that_cannot_write_to_its_disk_is_waited_for(start_server, network_id, caplog):
+    server = start_server(settings={"appendonly": "no", "save": "3600 1"})
+    net = Rush(network_id, replace(server.config, retry_timeout=20))
+    (worker,) = net.start_workers(obey, heartbeat_period=0.2, heartbeat_expire=0.6)
+    net.wait_for_workers(1, timeout=30)
+    in_the_way = server.folder / "dump.rdb" / "in-the-way"
+    with server.connected() as client:
+
+        def save():
+            client.bgsave()
+            patience(lambda: not client.info("persistence")["rdb_bgsave_in_progress"], what="the end of the snapshot")
+            return client.info("persistence")["rdb_last_bgsave_status"]
+
+        in_the_way.mkdir(parents=True)
+        assert save() == "err"
+        pushed = []
+        thread = threading.Thread(target=lambda: pushed.extend(net.push_tasks([{"how": "at once"}])))
+        thread.start()
+        patience(lambda: "MISCONF" in caplog.text, what="the warning")
+        hurried = Rush(network_id, replace(server.config, retry_timeout=0.2))
+        with pytest.raises(rush.ConnectionFailed, match="answers MISCONF"):
+            hurried.push_tasks([{"x": 1}])
+        time.sleep(1)  # longer than a heartbeat is good for
+        in_the_way.rmdir()
+        in_the_way.parent.rmdir()
+        assert save() == "ok"
+        thread.join(20)
+    assert net.wait_for_tasks(pushed, timeout=30)
+    assert net.running_worker_ids == [worker]
+    net.stop_workers(type="kill")
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,8 @@ _LOOKS = 64
 _TRIAL = 16
 _TERM = 1_000
 _BETTER = 0.8
-_PASSING = frozenset(
-    ("BUSY", "LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "UNBLOCKED", "NOREPLICAS")
-)
+_PASSING = frozenset(("BUSY", "LOADING", "MISCONF", "READONLY", "MASTERDOWN", "NOREPLICAS", "UNBLOCKED"))
+_PASSING |= frozenset(("CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK"))
 _UNWELCOME = frozenset(("NOAUTH", "WRONGPASS", "NOPERM"))
 
 
@@ -258,7 +257,7 @@ class Channel:
             return Full(str(refusal))
         if word in _PASSING:
             self.close()
-            return Broken(str(refusal))
+            return Broken(f"it answers {refusal}")
         if word in _UNWELCOME:
             self.close()
             return TurnedAway(f"the server at {self._config.address} refused this user: {refusal}")
