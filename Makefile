@@ -55,6 +55,7 @@ bench-page: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --json docs/explanation/performance.json
 	$(BIN)/python -m benchmarks.scale --workers 448 --seconds 180 $(SCALE)
 	$(BIN)/python -m benchmarks.scale --workers 56 112 224 672 896 --seconds 45 $(SCALE)
+	$(BIN)/python -m benchmarks.scale --stand-ins 250 500 1000 1500 2000 2500 3000 3500 4000 --seconds 20 $(SCALE)
 	$(BIN)/python -m benchmarks.page
 
 # The rows that have to stay what they are, each again where noise may have been the reason.

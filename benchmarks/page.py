@@ -3,16 +3,14 @@
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from statistics import linear_regression
 from typing import Any
 
 from benchmarks.report import number
 from benchmarks.rows import ROWS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "explanation"
-MEASURED = 448
-"""Workers of the run from which other numbers are reckoned."""
-
-_WORKERS, _SECONDS = (100, MEASURED, 1_000, 2_000, 5_000, 10_000), (1, 10, 60)
+_WORKERS, _SECONDS = (100, 448, 1_000, 2_000, 3_000, 5_000, 10_000), (1, 10, 60)
 PAGE = FOLDER / "performance.md"
 
 
@@ -21,7 +19,8 @@ def written(page: str, measured: Mapping[str, Any], scale: Mapping[str, Any]) ->
     parts = {
         "figures": _surroundings(measured) + "\n\n" + _promises(measured["figures"]),
         "comparison": _comparison(measured["figures"]),
-        "shard": _shard(measured["figures"], scale["runs"]),
+        "stand-ins": _stand_ins(scale["stand_ins"]),
+        "shard": _shard(scale["stand_ins"], scale["goal"]),
         "scale": _surroundings(scale) + "\n\n" + _scale(scale["runs"]),
     }
     for name, text in parts.items():
@@ -99,11 +98,25 @@ def _scale(runs: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def _shard(figures: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]]) -> str:
-    """Reckon, from a run and from the server's time for a record read, what share of a server a network takes."""
-    run = next(run for run in runs if run["workers"] == MEASURED)
-    a_record = _value(figures, "read", "server time for that, 100,000")
-    a_task = 1e6 * run["server"] / MEASURED - MEASURED * a_record
+def _stand_ins(loads: Sequence[Mapping[str, Any]]) -> str:
+    return _table(
+        ("stand-ins", "utilisation", "95 % of them at least", "server, of one core", "they, of another"),
+        (
+            (
+                f"{load['workers']:,}",
+                *(f"{100 * load[name]:.1f} %" for name in ("utilisation", "lowest_twentieth", "server", "asking")),
+            )
+            for load in loads
+        ),
+    )
+
+
+def _shard(loads: Sequence[Mapping[str, Any]], goal: float) -> str:
+    """Reckon what share of a server a network takes, by a least squares' line through the loads that it could bear."""
+    borne = [load for load in loads if load["utilisation"] >= goal]
+    a_record, a_task = linear_regression(
+        [load["workers"] for load in borne], [1e6 * load["server"] / load["workers"] for load in borne]
+    )
 
     def share(workers: int, seconds: int) -> str:
         used = 1e-6 * (workers / seconds * a_task + workers**2 / seconds * a_record)
@@ -114,15 +127,11 @@ def _shard(figures: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any
         ((f"{workers:,}", *(share(workers, seconds) for seconds in _SECONDS)) for workers in _WORKERS),
     )
     return (
-        f"In the run of {MEASURED} workers above it took {100 * run['server']:.0f} %, and a record read takes "
-        f"{a_record:.2f} µs. So a task,\nfrom pushing it to finishing it and asking for what is new, takes "
-        f"{a_task:.0f} µs. A network of *n* workers whose tasks\ntake *t* seconds makes *n*/*t* tasks a second, and "
-        f"each is read by *n* workers:\n*n*/*t* · {a_task:.0f} µs + *n*²/*t* · {a_record:.2f} µs.\n\n{table}"
+        f"A network of *n* workers whose tasks take *t* seconds makes *n*/*t* tasks a second, and each is read by *n* "
+        f"workers.\nBy the stand-ins' runs, a task, from pushing it to finishing it and asking for what is new, takes "
+        f"the server {a_task:.0f} µs,\nand a record read {a_record:.3f} µs: *n*/*t* · {a_task:.0f} µs + *n*²/*t* · "
+        f"{a_record:.3f} µs.\n\n{table}"
     )
-
-
-def _value(figures: Sequence[Mapping[str, Any]], row: str, what: str) -> float:
-    return next(float(f["value"]) for f in figures if f["row"] == row and str(f["what"]).startswith(what))
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

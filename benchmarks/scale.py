@@ -14,14 +14,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import psutil
 
+from benchmarks import standins
 from benchmarks.bench import CORES, Bench, take_precedence
 from benchmarks.report import surroundings
+from benchmarks.standins import Load
 from rush import Rush, RushWorker
 
 EVALUATION = 1.0
@@ -59,6 +61,9 @@ class Run:
     server: float
     machine: float
     cycle_overhead: float
+
+
+M = TypeVar("M", bound=Run | Load)
 
 
 def search(worker: RushWorker) -> None:
@@ -145,22 +150,34 @@ def _summary(
     )
 
 
-def draw(runs: Sequence[Run], path: Path) -> None:
+def draw(runs: Sequence[Run], loads: Sequence[Load], path: Path) -> None:
     """Draw utilisation, and what the server and the machine are busy, over the number of workers."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    numbers = [run.workers for run in runs]
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    axes.fill_between(numbers, [100 * r.lowest_twentieth for r in runs], [100 * r.utilisation for r in runs], alpha=0.2)
-    axes.plot(numbers, [100 * run.utilisation for run in runs], "o-", label="utilisation of the workers")
-    axes.plot(numbers, [100 * run.machine for run in runs], "s--", label="server and workers, of all cores")
-    axes.plot(numbers, [100 * run.server for run in runs], "^:", label="server, of one core")
+    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    series: list[tuple[str, str, Sequence[Run | Load]]] = [
+        ("workers", "tab:blue", runs),
+        ("stand-ins", "tab:purple", loads),
+    ]
+    for who, colour, measured in series:
+        numbers = [one.workers for one in measured]
+        mean, low = ([100 * getattr(one, name) for one in measured] for name in ("utilisation", "lowest_twentieth"))
+        axes.fill_between(numbers, low, mean, color=colour, alpha=0.2)
+        axes.plot(numbers, mean, "o-", color=colour, label=f"utilisation of {who}")
+        server = [100 * one.server for one in measured]
+        axes.plot(numbers, server, "^:", color=colour, label=f"server under {who}, of one core")
+        if who == "workers":
+            everything = [100 * run.machine for run in runs]
+            axes.plot(numbers, everything, "s--", color="tab:orange", label="workers and server, of all cores")
     axes.axhline(100 * GOAL, color="grey", linewidth=0.8)
-    axes.set(xlabel="workers", ylabel="%", ylim=(0, 103), xlim=(0, None))
-    axes.legend(loc="center left")
+    ticks = [56 * 2**doubled for doubled in range(7)]
+    axes.set(xlabel="workers", ylabel="%", ylim=(0, 103), xscale="log")
+    axes.set_xticks(ticks, [f"{number:,}" for number in ticks])
+    axes.set_xticks([], minor=True)
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
     figure.savefig(path, dpi=120)
 
 
@@ -171,32 +188,42 @@ def main() -> None:
     bench = Bench(repeats=1)
     environment = surroundings()
     runs: list[Run] = []
+    loads: list[Load] = []
     try:
-        for workers in options.workers:
-            run = measure(bench, workers, options.seconds)
-            runs.append(run)
-            print(json.dumps({key: round(value, 4) for key, value in asdict(run).items()}), flush=True)
+        for workers in options.workers or ([] if options.stand_ins else [448]):
+            runs.append(measure(bench, workers, options.seconds))
+            _print(runs[-1])
+        for workers in options.stand_ins:
+            loads.append(standins.measure(bench, workers, options.seconds))
+            _print(loads[-1])
     finally:
         bench.close()
     if options.json:
-        everything = _beside_others(options.json, runs)
-        content = {**environment, "goal": GOAL, "runs": [asdict(run) for run in everything]}
-        options.json.write_text(json.dumps(content, indent=1) + "\n")
-        runs = everything
+        known = json.loads(options.json.read_text()) if options.json.exists() else {}
+        runs = _beside(runs, [Run(**run) for run in known.get("runs", [])])
+        loads = _beside(loads, [Load(**load) for load in known.get("stand_ins", [])])
+        found = {"runs": [asdict(run) for run in runs], "stand_ins": [asdict(load) for load in loads]}
+        options.json.write_text(json.dumps({**environment, "goal": GOAL, **found}, indent=1) + "\n")
     if options.plot:
-        draw(runs, options.plot)
+        draw(runs, loads, options.plot)
 
 
-def _beside_others(path: Path, runs: Sequence[Run]) -> list[Run]:
-    """Give these runs, and those of other numbers of workers that the file has."""
-    kept = [Run(**run) for run in json.loads(path.read_text())["runs"]] if path.exists() else []
-    measured = {run.workers for run in runs}
-    return sorted([run for run in kept if run.workers not in measured] + list(runs), key=lambda run: run.workers)
+def _print(measured: Run | Load) -> None:
+    print(json.dumps({key: round(value, 4) for key, value in asdict(measured).items()}), flush=True)
+
+
+def _beside(measured: Sequence[M], known: Sequence[M]) -> list[M]:
+    """Give what was measured now, and what is known of other numbers of workers."""
+    by_number = {one.workers: one for one in (*known, *measured)}
+    return [by_number[number] for number in sorted(by_number)]
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__.partition("\n")[0])
-    parser.add_argument("--workers", type=int, nargs="+", default=[448], help="how many; each number is a run")
+    parser.add_argument("--workers", type=int, nargs="+", default=[], help="how many (448); each number is a run")
+    parser.add_argument(
+        "--stand-ins", type=int, nargs="+", default=[], help="how many stand-ins for workers, each a run"
+    )
     parser.add_argument("--seconds", type=float, default=180.0, help="how long each run is measured (%(default)g)")
     parser.add_argument("--realtime", action="store_true", help="run before all that has normal priority, if allowed")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write it there, beside other numbers of workers")

@@ -59,3 +59,27 @@ def test_the_page_shows_the_figures_that_stand_beside_it():
     measured, scale = (json.loads((EXPLANATION / name).read_text()) for name in ("performance.json", "scale.json"))
     text = (EXPLANATION / "performance.md").read_text()
     assert page.written(text, measured, scale) == text
+
+
+@pytest.mark.slow
+def test_stand_ins_ask_as_loops_do_and_leave_their_network_with_what_they_found():
+    standins = pytest.importorskip("benchmarks.standins")
+    bench = pytest.importorskip("benchmarks.bench").Bench(1)
+    found = []
+
+    class Counting(standins.StandIn):
+        def end(self, store):
+            found.append((len(self.cycles), self._position))
+            super().end(store)
+            assert store.ended_workers()[self.session.id].reason == "measured"
+
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(standins, "StandIn", Counting)
+            load = standins.measure(bench, 20, 3.0)
+    finally:
+        bench.close()
+    assert 0 < load.lowest_twentieth <= load.utilisation < 1
+    assert len(found) == 20
+    assert min(cycles for cycles, _ in found) >= 1
+    assert max(read for _, read in found) > sum(cycles for cycles, _ in found)

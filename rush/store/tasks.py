@@ -21,7 +21,7 @@ log = logging.getLogger("rush")
 _HEAD = struct.Struct(">BHdHH")
 _ROW = b"\x94"
 _TAKEN = struct.Struct(">BB16sBHdHH")
-_BORN_RUNNING = _HEAD.pack(1, 1, 0.0, 0, 0) + _ROW
+BORN_RUNNING = _HEAD.pack(1, 1, 0.0, 0, 0) + _ROW
 _WOKEN = ("1",)
 _NOT_WOKEN = ("0",)
 _STATES = {b"q": TaskState.QUEUED, b"r": TaskState.RUNNING, b"f": TaskState.FINISHED, b"x": TaskState.FAILED}
@@ -68,7 +68,7 @@ class Tasks:
         """Create tasks that this session runs."""
         session = self.session
         session.held.update(keys)
-        head = _BORN_RUNNING if timeout is None else _HEAD.pack(1, 1, timeout, 0, 0) + _ROW
+        head = BORN_RUNNING if timeout is None else _HEAD.pack(1, 1, timeout, 0, 0) + _ROW
         if session.noted_own_tasks:
             self._create("push_running", keys, bodies, b"0", head)
         else:
