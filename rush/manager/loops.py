@@ -7,6 +7,7 @@ import platform
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
@@ -20,6 +21,7 @@ from rush.spelling import unknown_name
 WorkerLoop = Callable[..., Any]
 
 
+@cache
 def rush_version() -> str:
     """Give the version of rush that is installed."""
     try:

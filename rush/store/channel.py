@@ -153,7 +153,6 @@ class Channel:
         self._key = key
         self._connection: Any = None
         self.socket: Any = None
-        self._buffer = bytearray(_BUFFER)
         _channels.add(self)
 
     def forget(self) -> None:
@@ -223,6 +222,7 @@ class Channel:
 
     def _open(self) -> None:
         self._connection = connection = connect(self._config, self._key)
+        self._buffer = bytearray(_BUFFER)
         self._reader: Any = hiredis.Reader(replyError=Refused, notEnoughData=_MORE)
         opened: Any = connection._sock  # noqa: SLF001 - there is no public way
         opened.settimeout(None)

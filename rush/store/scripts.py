@@ -21,6 +21,13 @@ class Script(NamedTuple):
     sha: bytes
 
 
+def read_scripts() -> None:
+    """Read all scripts now, for the processes that are forked from this one."""
+    for path in (files("rush.store") / "lua").iterdir():
+        if path.name.endswith(".lua"):
+            script(path.name.removesuffix(".lua"))
+
+
 @cache
 def script(name: str) -> Script:
     """Read one script and put in what it includes: parts, which are functions, and steps, which use its variables."""

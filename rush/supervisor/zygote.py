@@ -17,6 +17,7 @@ from typing import IO, NoReturn
 
 from rush.backends.processes import tail_of
 from rush.codec import Codec
+from rush.store.scripts import read_scripts
 from rush.supervisor.loop import Loop, load_loop, run_child
 from rush.supervisor.messages import tell
 from rush.supervisor.orders import Assignment
@@ -109,9 +110,17 @@ def _load(assignment: Assignment, slots: Slots, news: socket.socket) -> "_Nurser
     except BaseException as error:  # noqa: BLE001 - user code may raise anything
         tell(news, "unusable", reason=f"{type(error).__name__}: {error}"[:2000], tail=traceback.format_exc()[-8000:])
         return None
+    _load_what_loops_need()
     gc.collect()
     gc.freeze()
     return _Nursery(assignment, slots, news, None if _cannot_fork() else loop)
+
+
+def _load_what_loops_need() -> None:
+    """Read and import now what each loop would read and import for itself."""
+    read_scripts()
+    if "pandas" in sys.modules:
+        import rush.columns  # noqa: F401
 
 
 class _Nursery:

@@ -194,6 +194,16 @@ def cost_of_terminated(worker):
     say(worker, seconds=(time.perf_counter() - began) / 1000)
 
 
+AT_FORK = set()
+os.register_at_fork(before=lambda: AT_FORK.update(sys.modules))
+
+
+def tell_imports(worker):
+    """Read results, and tell what had to be imported since the loop was forked."""
+    worker.fetch_finished_tasks()
+    say(worker, imports=sorted(set(sys.modules) - AT_FORK))
+
+
 SEGV = int(signal.SIGSEGV)
 KILL = int(signal.SIGKILL)
 

@@ -24,6 +24,12 @@ def test_forked_loops_draw_different_random_numbers(net):
     assert frame["plain"].nunique() == frame["numpy"].nunique() == 3
 
 
+def test_a_forked_loop_that_reads_results_has_nothing_left_to_import(net):
+    net.push_finished_tasks([{"x": 1}], [{"imports": [], "y": 1}])
+    start(net, loops.tell_imports, modules=["pandas"])
+    assert said(net, 2).iloc[1]["imports"] == []
+
+
 @pytest.mark.parametrize(
     "options", [{"fork": False}, {"modules": ["tests.supervisor.threaded"]}], ids=["asked", "threads"]
 )
