@@ -150,10 +150,11 @@ def test_a_killed_supervisor_leaves_no_loop_behind_and_another_one_notices(net):
 
 
 def test_a_killed_zygote_takes_its_loops_along_and_the_supervisor_reports_them(net):
-    workers = start(net, loops.idle, 2)
+    workers = start(net, loops.steady, 2, seconds=60)
     supervisor = psutil.Process(supervisor_of(net, workers[0]))
     pids = [loop_of(net, worker) for worker in workers]
     (zygote,) = supervisor.children()
+    waits(lambda: net.n_running_tasks == 2)  # registered, and the supervisor has been told
     zygote.kill()
     for worker in workers:
         assert "killed by signal 9 (SIGKILL)" in reason_of(net, worker)
@@ -161,9 +162,10 @@ def test_a_killed_zygote_takes_its_loops_along_and_the_supervisor_reports_them(n
 
 
 def test_loops_are_started_anew_from_a_new_zygote(net):
-    (worker,) = start(net, loops.idle, max_restarts=1)
+    (worker,) = start(net, loops.steady, seconds=60, max_restarts=1)
     (zygote,) = psutil.Process(supervisor_of(net, worker)).children()
     first = loop_of(net, worker)
+    waits(lambda: net.n_running_tasks == 1)  # registered, and the supervisor has been told
     zygote.kill()
     waits(lambda: loop_of(net, worker) != first)
     waits(lambda: net._store.incarnations([worker]))
