@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from multiprocessing import resource_tracker
@@ -23,7 +24,25 @@ from tests.servers import TestServer
 MARK = "RUSH_TEST_PROCESS"
 """Environment variable by which this test process finds its descendants, also those in a session of their own."""
 
+_TEMPORARY = pytest.StashKey[str]()
 _networks: set[str] = set()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Give the tests a folder for temporary files of their own; processes that run them beside this one inherit it."""
+    if hasattr(config, "workerinput"):
+        return
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # what `tmp_path` gives stays for a look
+    folder = tempfile.mkdtemp(prefix="rush-tests-")
+    os.environ["TMPDIR"] = tempfile.tempdir = folder
+    config.stash[_TEMPORARY] = folder
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """Remove that folder, unless there is something to find out."""
+    folder = session.config.stash.get(_TEMPORARY, None)
+    if folder is not None and exitstatus == 0:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def need_server(kind: str) -> None:
