@@ -34,6 +34,7 @@ def pytest_configure(config: pytest.Config) -> None:
         return
     os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())  # what `tmp_path` gives stays for a look
     folder = tempfile.mkdtemp(prefix="rush-tests-")
+    os.chmod(folder, 0o1777)  # noqa: PTH101 - as the usual one: services that tests start run as users of their own
     os.environ["TMPDIR"] = tempfile.tempdir = folder
     config.stash[_TEMPORARY] = folder
 
