@@ -5,8 +5,6 @@ import time
 
 from rush import RushWorker
 
-SIGNAL = "begin"
-
 
 def idle(worker: RushWorker) -> None:
     """Do nothing until told to stop."""
@@ -14,11 +12,11 @@ def idle(worker: RushWorker) -> None:
         time.sleep(1.0)
 
 
-def work_off(worker: RushWorker, prefetch: int) -> None:
+def work_off(worker: RushWorker, prefetch: int, signal: str) -> None:
     """Wait for the signal, work off the queue, and leave behind when it was empty."""
-    while (signal := worker.read_hash(SIGNAL, ["at"])) is None:
+    while (begin := worker.read_hash(signal, ["at"])) is None:
         time.sleep(0.01)
-    time.sleep(max(0.0, signal["at"] - time.monotonic()))
+    time.sleep(max(0.0, begin["at"] - time.monotonic()))
     for task in worker.tasks(prefetch=prefetch, timeout=0):
         task.finish({"y": task.xs["x"]})
     worker.write_hashes(keys=[f"{worker.worker_id}-ended"], at=[time.monotonic()])

@@ -21,8 +21,9 @@ def push_tasks(bench: Bench) -> Iterator[Figure]:
 
 
 def among(bench: Bench, net: Rush, n: int) -> Iterator[Figure]:
-    """Measure it in a network that has so many finished tasks; client and server are pinned by the caller."""
-    measured = [_repeat(bench, net) for _ in range(bench.repeats)]
+    """Measure it in a network that has so many finished tasks; the queue stays full."""
+    with bench.pinned():
+        measured = [_repeat(bench, net) for _ in range(bench.repeats)]
     yield _figure("read", f"push_tasks, {A_CALL:,} a call, among {n:,} finished", measured)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 
 from benchmarks.bench import Bench
 from benchmarks.figures import Figure, Goal
-from benchmarks.rows import push, round_trips
+from benchmarks.rows import drain, push, round_trips, waking
 from rush import Rush, RushWorker
 
 SIZES = (10_000, 100_000, 1_000_000)
@@ -24,9 +24,9 @@ def reading(bench: Bench) -> Iterator[Figure]:
     """Measure at each size, in one network of that size."""
     warm: dict[int, Figure] = {}
     for n in SIZES[:2] if bench.quick else SIZES:
-        with bench.pinned(), bench.network() as net:
+        with bench.network() as net:
             free = bench.server_bytes()
-            with RushWorker(net.network_id, net.config) as worker:
+            with bench.pinned(), RushWorker(net.network_id, net.config) as worker:
                 fill(worker, n, inputs=2)
                 bench.settle()
                 used = (bench.server_bytes() - free) / n
@@ -37,8 +37,8 @@ def reading(bench: Bench) -> Iterator[Figure]:
                 if n == 100_000:
                     yield _states(bench, worker, n)
             if n == 1_000_000:
-                yield from round_trips.among(bench, net, n)
-                yield from push.among(bench, net, n)
+                for one in (round_trips, drain, push, waking):
+                    yield from one.among(bench, net, n)
     first, last = warm[min(warm)], warm[max(warm)]
     growth = [b / a for a, b in zip(first.values, last.values, strict=True)]
     yield Figure("read", f"one new row at {max(warm):,}, in times of {min(warm):,}", "times", growth, Goal(1.3))

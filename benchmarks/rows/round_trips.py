@@ -25,11 +25,14 @@ def pop_and_finish(bench: Bench) -> Iterator[Figure]:
 
 
 def among(bench: Bench, net: Rush, n: int) -> Iterator[Figure]:
-    """Measure both in a network that has so many finished tasks; client and server are pinned by the caller."""
+    """Measure both in a network that has so many finished tasks."""
     for what, prepare in ((RUNNING, _running), (POPPING, _popping)):
-        times, pings, ratios, _ = zip(*[_repeat(bench, net, prepare) for _ in range(bench.repeats)], strict=True)
-        goal = GOALS["different cores"]
-        yield Figure("read", f"{what}, one task, among {n:,} finished", "us", times, goal, ratios, min(pings))
+        for cores, goal in GOALS.items():
+            with bench.pinned(together=cores == "one core"):
+                measured = [_repeat(bench, net, prepare) for _ in range(bench.repeats)]
+            times, pings, ratios, _ = zip(*measured, strict=True)
+            where = f"one task, client and server on {cores}, among {n:,} finished"
+            yield Figure("read", f"{what}, {where}", "us", times, goal, ratios, min(pings))
 
 
 def _running(worker: RushWorker, _steps: int) -> Callable[[], None]:

@@ -10,16 +10,25 @@ from benchmarks.loops import finish_now_and_then
 from rush import Rush
 
 FINISHES = 100
+TITLE = "wake-up: from another worker's finish to the return of fetch_new_tasks(timeout=)"
 
 
 def wake_up(bench: Bench) -> Iterator[Figure]:
     with bench.network() as net:
-        net.start_local_workers(finish_now_and_then)
-        net.wait_for_workers(1, timeout=30)
-        net.fetch_new_tasks(timeout=10)
-        delays = [_median_delay(net) for _ in range(bench.repeats)]
-    what = "wake-up: from another worker's finish to the return of fetch_new_tasks(timeout=)"
-    yield Figure("wake", what, "ms", delays, Goal(1.0), ping=bench.ping.microseconds())
+        yield _measure(bench, net, "wake", TITLE)
+
+
+def among(bench: Bench, net: Rush, n: int) -> Iterator[Figure]:
+    """Measure it in a network that has so many finished tasks; the worker that finishes more goes on."""
+    yield _measure(bench, net, "read", f"{TITLE}, among {n:,} finished")
+
+
+def _measure(bench: Bench, net: Rush, row: str, what: str) -> Figure:
+    workers = net.start_local_workers(finish_now_and_then)
+    net.wait_for_workers(worker_ids=workers, timeout=30)
+    net.fetch_new_tasks(timeout=10)
+    delays = [_median_delay(net) for _ in range(bench.repeats)]
+    return Figure(row, what, "ms", delays, Goal(1.0), ping=bench.ping.microseconds())
 
 
 def _median_delay(net: Rush) -> float:

@@ -23,7 +23,7 @@ _ROW = b"\x94"
 _TAKEN = struct.Struct(">BB16sBHdHH")
 BORN_RUNNING = _HEAD.pack(1, 1, 0.0, 0, 0) + _ROW
 _WOKEN = ("1",)
-_NOT_WOKEN = ("0",)
+_NOT_WOKEN: tuple[str, ...] = ()
 _STATES = {b"q": TaskState.QUEUED, b"r": TaskState.RUNNING, b"f": TaskState.FINISHED, b"x": TaskState.FAILED}
 _pack = msgspec.msgpack.Encoder().encode
 

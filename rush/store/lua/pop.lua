@@ -7,7 +7,7 @@
 --   KEYS[5]  list  bell
 --   ARGV[1]        session
 --   ARGV[2]        incarnation
---   ARGV[3]        '1' if the bell woke the caller, who then wakes the next while there is more
+--   ARGV[3]        '1', or left out: the bell woke the caller, who then wakes the next while there is more
 -- Returns a byte that is 0, one for the keys of which the task had vanished, and the task that was taken: key, 16 bytes, and
 -- stored task; or the two bytes alone.
 -- include steps/fence
