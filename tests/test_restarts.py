@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -137,7 +136,8 @@ def test_a_server_that_cannot_write_to_its_disk_is_waited_for(start_server, netw
         hurried = Rush(network_id, replace(server.config, retry_timeout=0.2))
         with pytest.raises(rush.ConnectionFailed, match="answers MISCONF"):
             hurried.push_tasks([{"x": 1}])
-        time.sleep(1)  # longer than a heartbeat is good for
+        due = client.zscore(net._store.keys.beats, worker) / 1000
+        patience(lambda: client.time()[0] > due + 1, what="the end of the heartbeat")
         in_the_way.rmdir()
         in_the_way.parent.rmdir()
         assert save() == "ok"
